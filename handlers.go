@@ -1,0 +1,190 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// handleSession issues a fresh session id.
+func (s *server) handleSession(w http.ResponseWriter, r *http.Request) error {
+	id := newSession()
+	if acceptsJSON(r) {
+		return writeJSON(w, struct {
+			Session string `json:"session"`
+		}{id})
+	}
+	return writeText(w, id)
+}
+
+// handlePush stores the body as an image.
+func (s *server) handlePush(w http.ResponseWriter, r *http.Request) error {
+	session, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
+	image, err := readImage(w, r, s.cfg.maxImage, s.queue.Buffer)
+	if err != nil {
+		return err
+	}
+	return s.push(w, r, session, image)
+}
+
+// handlePushForm stores the one file of a multipart form as an image.
+func (s *server) handlePushForm(w http.ResponseWriter, r *http.Request) error {
+	session, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
+	image, err := readForm(w, r, s.cfg.maxImage, s.queue.Buffer)
+	if err != nil {
+		return err
+	}
+	return s.push(w, r, session, image)
+}
+
+// push is the common end of the two ways to send an image.
+func (s *server) push(w http.ResponseWriter, r *http.Request, session string, image []byte) error {
+	stored, err := s.queue.Push(r.Context(), session, image)
+	if err != nil {
+		return err
+	}
+	if !acceptsJSON(r) {
+		w.Header().Set("Content-Length", "0")
+		return nil
+	}
+	return writeJSON(w, struct {
+		Session  string `json:"session"`
+		Sequence int64  `json:"sequence"`
+		Queued   int    `json:"queued"`
+	}{session, stored.sequence, stored.queued})
+}
+
+// handlePop hands out the oldest image. One that could not be written whole goes
+// back to its place.
+func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
+	session, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
+	f, err := s.queue.Pop(r.Context(), session)
+	if err == errEmpty {
+		return s.writeNoData(w)
+	}
+	if err != nil {
+		return err
+	}
+	delivered := false
+	defer func() { s.queue.Settle(f, delivered) }()
+	if r.Context().Err() != nil {
+		return cutShort(r.Context().Err()) // the consumer hung up while the image was fetched
+	}
+	describe(w.Header(), f)
+	err = writeBody(w, s.cfg.mimeType, f.data)
+	delivered = err == nil
+	return err
+}
+
+// handlePeek answers HEAD: the headers of the answer to GET, and nothing removed.
+func (s *server) handlePeek(w http.ResponseWriter, r *http.Request) error {
+	session, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
+	f, err := s.queue.Peek(r.Context(), session)
+	if err == errEmpty {
+		return s.writeNoData(w)
+	}
+	if err != nil {
+		return err
+	}
+	describe(w.Header(), f)
+	w.Header().Set("Content-Type", s.cfg.mimeType)
+	w.Header().Set("Content-Length", strconv.Itoa(f.size))
+	return nil
+}
+
+// describe sets the headers that tell about an image.
+func describe(h http.Header, f frame) {
+	us := f.arrival.UnixMicro()
+	h.Set("X-Sequence", strconv.FormatInt(f.sequence, 10))
+	h.Set("X-Timestamp", fmt.Sprintf("%d.%06d", us/1e6, us%1e6))
+	h.Set("X-Queue-Length", strconv.Itoa(f.left))
+}
+
+// writeNoData answers for an empty queue.
+func (s *server) writeNoData(w http.ResponseWriter) error {
+	h := w.Header()
+	h.Set("X-No-Data", "true")
+	h.Set("X-Queue-Length", "0")
+	return writeBody(w, "image/png", s.noData)
+}
+
+// handleStats lists the sessions that hold images.
+func (s *server) handleStats(w http.ResponseWriter, r *http.Request) error {
+	sessions, err := s.queue.Stats(r.Context())
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(sessions, func(a, b sessionStats) int { return strings.Compare(a.ID, b.ID) })
+	images := 0
+	for _, session := range sessions {
+		images += session.Len
+	}
+	return writeJSON(w, struct {
+		NumImages   int            `json:"numImages"`
+		NumSessions int            `json:"numSessions"`
+		Sessions    []sessionStats `json:"sessions"`
+	}{images, len(sessions), append([]sessionStats{}, sessions...)})
+}
+
+// handleHealth answers as long as the process serves.
+func (s *server) handleHealth(w http.ResponseWriter, _ *http.Request) error {
+	return writeText(w, "ok\n")
+}
+
+// handleReady answers 200 when the engine does.
+func (s *server) handleReady(w http.ResponseWriter, r *http.Request) error {
+	if err := s.queue.Ping(r.Context()); err != nil {
+		return err
+	}
+	return writeText(w, "ok\n")
+}
+
+func (s *server) handleNotFound(http.ResponseWriter, *http.Request) error {
+	return refuse(http.StatusNotFound, "no such path: there are /session, /image/{session}, /imageForm/{session}, /stats, /healthz and /readyz")
+}
+
+// noSession refuses a path that ends where the session id should be.
+func noSession(_ http.ResponseWriter, r *http.Request) error {
+	_, err := sessionOf(r)
+	return err
+}
+
+// otherMethods answers OPTIONS, a CORS preflight among them, and refuses the rest.
+func otherMethods(allowed []string) handlerFunc {
+	list := strings.Join(allowed, ", ")
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h := w.Header()
+		h.Set("Allow", list)
+		if r.Method != http.MethodOptions {
+			return refuse(http.StatusMethodNotAllowed, "method %s is not for this path: allowed are %s", r.Method, list)
+		}
+		h.Set("Access-Control-Allow-Methods", list)
+		h.Set("Access-Control-Allow-Headers", "*, Authorization")
+		h.Set("Access-Control-Max-Age", "86400")
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+}
+
+// sessionOf returns the session id of the path.
+func sessionOf(r *http.Request) (string, error) {
+	id := r.PathValue("session")
+	if !validSession(id) {
+		return "", refuse(http.StatusBadRequest, "session id: allowed are %s", sessionRule)
+	}
+	return id, nil
+}

@@ -1,0 +1,42 @@
+--[[
+rebase.lua: move a session's queue back behind a clock that stepped back.
+
+The images keep their order and their distances; the newest counts as arrived
+now, which is the least age it can have. Without this they would live longer
+by the size of the step.
+
+KEYS[1]  queue     zset  is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
+KEYS[2]  meta      hash  is:{b}:meta:<session>   sequence; newest: latest arrival (Unix us)
+KEYS[3]  sessions  zset  is:{b}:sessions         session, scored by when it is over (Unix us)
+
+ARGV[1]  session   text
+ARGV[2]  images    text  key prefix of the bytes, is:{b}:image:
+ARGV[3]  life      ms    of an image
+
+Returns  the images moved
+
+Derived  is:{b}:image:<id>, from ARGV[2] and the queue; the hash tag is that of KEYS.
+Cost     O(n log n) for the n images of the session, once for each step of the clock.
+]]
+
+local queue, meta, sessions = KEYS[1], KEYS[2], KEYS[3]
+local session, images, life = ARGV[1], ARGV[2], ARGV[3]
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local members = redis.call('ZRANGE', queue, 0, -1, 'WITHSCORES')
+local newest = math.max(tonumber(members[#members] or 0), tonumber(redis.call('HGET', meta, 'newest') or 0))
+local ahead = newest - now
+if ahead <= 0 then return 0 end
+
+for i = 1, #members, 2 do
+  local arrival = members[i + 1] - ahead
+  local id = string.match(members[i], ':(.+)$')
+  redis.call('ZADD', queue, 'XX', arrival, members[i])
+  redis.call('PEXPIRE', images .. id, math.max(1, math.floor(life - (now - arrival) / 1000)))
+end
+redis.call('PEXPIRE', queue, life)
+redis.call('HSET', meta, 'newest', now)
+redis.call('ZADD', sessions, now + life * 1250, session)
+redis.call('PEXPIRE', sessions, math.ceil(life * 1.25))
+return #members / 2

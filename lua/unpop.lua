@@ -1,0 +1,39 @@
+--[[
+unpop.lua: undo a pop: put its image back at its place, or keep it from running late.
+
+Called when the image could not be handed to the consumer, and when it is not
+known whether the pop ran: after this it has taken nothing and never will.
+
+KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
+KEYS[2]  meta    hash    is:{b}:meta:<session>   <caller>: "<call> <answer>" of its last call
+KEYS[3]  out     string  is:{b}:out:<id>         the bytes the pop took; id: <caller>-<call>
+
+ARGV[1]  caller  text
+ARGV[2]  call    number of the pop
+ARGV[3]  images  text  key prefix of the bytes, is:{b}:image:
+ARGV[4]  memory  ms    the meta hash is kept, at least
+
+Returns  1  the image is back in the queue
+         0  the pop had taken nothing, or the image's life is over
+
+Derived  is:{b}:image:<id>, from ARGV[3] and the answer; the hash tag is that of KEYS.
+Cost     O(log n).
+]]
+
+local queue, meta, out = KEYS[1], KEYS[2], KEYS[3]
+local caller, call, images, memory = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local last, answer = string.match(redis.call('HGET', meta, caller) or '0 ', '^(%d+) (.*)$')
+if tonumber(last) > tonumber(call) then return 0 end
+
+local back, rest = 0, redis.call('PTTL', out)
+if last == call and answer ~= 'void' and rest > 0 then
+  local sequence, arrival, id = string.match(answer, '^(%d+) (%d+) %d+ (.+)$')
+  redis.call('RENAME', out, images .. id)
+  redis.call('ZADD', queue, arrival, string.format('%s:%s', sequence, id))
+  redis.call('PEXPIRE', queue, math.max(rest, redis.call('PTTL', queue)))
+  back = 1
+end
+redis.call('HSET', meta, caller, string.format('%d void', call))
+redis.call('PEXPIRE', meta, math.max(memory, redis.call('PTTL', meta)))
+return back

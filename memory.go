@@ -1,0 +1,212 @@
+package main
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// leastCharge is what the smallest image counts against the memory limit: its
+// bookkeeping costs memory too.
+const leastCharge = 512
+
+// memoryQueue is the embedded engine: every queue in this process, lost with it.
+type memoryQueue struct {
+	ttl   time.Duration
+	limit int64
+	now   func() time.Time // monotonic, so that no clock step ages an image
+	stop  chan struct{}
+
+	mu       sync.Mutex
+	held     int64 // bytes charged for the images in the queues
+	sessions map[string]*memorySession
+	idle     *list.List // of *memorySession, least recently pushed first
+	images   *list.List // of frame, oldest first, over all sessions
+}
+
+// memorySession is one session's queue. Its images are a subsequence of the
+// engine's, so the oldest image of all is always the head of its session.
+type memorySession struct {
+	id       string
+	sequence int64
+	pushed   time.Time
+	place    *list.Element // in idle
+	queue    list.List     // of elements of images, oldest first
+}
+
+func newMemoryQueue(ttl time.Duration, limit int64, now func() time.Time) *memoryQueue {
+	q := &memoryQueue{
+		ttl: ttl, limit: limit, now: now,
+		stop:     make(chan struct{}),
+		sessions: map[string]*memorySession{},
+		idle:     list.New(),
+		images:   list.New(),
+	}
+	go q.sweepEvery(min(time.Second, ttl))
+	return q
+}
+
+// Close drops everything.
+func (q *memoryQueue) Close() { close(q.stop) }
+
+func (q *memoryQueue) Describe() string {
+	return fmt.Sprintf("embedded, %s at most, lost at exit", humanize.IBytes(uint64(q.limit)))
+}
+
+func (q *memoryQueue) Ping(context.Context) error { return nil }
+
+// Buffer returns exactly the room that the image will be kept in.
+func (q *memoryQueue) Buffer(size int) []byte { return make([]byte, size) }
+
+func (q *memoryQueue) Push(_ context.Context, session string, image []byte) (receipt, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.sweep()
+	if q.held+charge(len(image)) > q.limit {
+		return receipt{}, errFull
+	}
+	s := q.sessions[session]
+	if s == nil {
+		s = &memorySession{id: session}
+		s.place = q.idle.PushBack(s)
+		q.sessions[session] = s
+	}
+	s.sequence++
+	s.pushed = now
+	q.idle.MoveToBack(s.place)
+	s.queue.PushBack(q.images.PushBack(frame{
+		session: session, sequence: s.sequence, arrival: now, size: len(image), data: image,
+	}))
+	q.held += charge(len(image))
+	return receipt{sequence: s.sequence, queued: s.queue.Len()}, nil
+}
+
+func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sweep()
+	s := q.sessions[session]
+	if s == nil || s.queue.Len() == 0 {
+		return frame{}, errEmpty
+	}
+	f := q.removeHead(s)
+	f.left = s.queue.Len()
+	return f, nil
+}
+
+// Settle puts an undelivered image back before every image that came after it.
+func (q *memoryQueue) Settle(f frame, delivered bool) {
+	if delivered {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.sweep()
+	s := q.sessions[f.session]
+	if s == nil || q.expired(f, now) {
+		return
+	}
+	behind := first(&s.queue, func(e *list.Element) bool {
+		return e.Value.(*list.Element).Value.(frame).sequence >= f.sequence
+	})
+	if behind != nil && behind.Value.(*list.Element).Value.(frame).sequence == f.sequence {
+		return // it is back already
+	}
+	image := insertBefore(q.images, f, first(q.images, func(e *list.Element) bool {
+		return e.Value.(frame).arrival.After(f.arrival)
+	}))
+	insertBefore(&s.queue, image, behind)
+	q.held += charge(f.size)
+}
+
+func (q *memoryQueue) Peek(_ context.Context, session string) (frame, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sweep()
+	s := q.sessions[session]
+	if s == nil || s.queue.Len() == 0 {
+		return frame{}, errEmpty
+	}
+	f := s.queue.Front().Value.(*list.Element).Value.(frame)
+	f.data, f.left = nil, s.queue.Len()-1
+	return f, nil
+}
+
+func (q *memoryQueue) Stats(context.Context) ([]sessionStats, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sweep()
+	var stats []sessionStats
+	for id, s := range q.sessions {
+		if s.queue.Len() > 0 {
+			stats = append(stats, sessionStats{ID: id, Len: s.queue.Len()})
+		}
+	}
+	return stats, nil
+}
+
+// sweep drops what has expired and returns the time it went by.
+func (q *memoryQueue) sweep() time.Time {
+	now := q.now()
+	for e := q.images.Front(); e != nil && q.expired(e.Value.(frame), now); e = q.images.Front() {
+		q.removeHead(q.sessions[e.Value.(frame).session])
+	}
+	for e := q.idle.Front(); e != nil; e = q.idle.Front() {
+		s := e.Value.(*memorySession)
+		if now.Sub(s.pushed) < q.ttl+sequenceMemory {
+			break
+		}
+		q.idle.Remove(e)
+		delete(q.sessions, s.id)
+	}
+	return now
+}
+
+// sweepEvery frees expired images also when nobody calls.
+func (q *memoryQueue) sweepEvery(interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			q.mu.Lock()
+			q.sweep()
+			q.mu.Unlock()
+		case <-q.stop:
+			return
+		}
+	}
+}
+
+func (q *memoryQueue) expired(f frame, now time.Time) bool { return now.Sub(f.arrival) >= q.ttl }
+
+// removeHead takes the oldest image of a session that has one.
+func (q *memoryQueue) removeHead(s *memorySession) frame {
+	f := q.images.Remove(s.queue.Remove(s.queue.Front()).(*list.Element)).(frame)
+	q.held -= charge(f.size)
+	return f
+}
+
+func charge(size int) int64 { return int64(max(size, leastCharge)) }
+
+// first returns the first element that fits, or nil.
+func first(l *list.List, fits func(*list.Element) bool) *list.Element {
+	for e := l.Front(); e != nil; e = e.Next() {
+		if fits(e) {
+			return e
+		}
+	}
+	return nil
+}
+
+// insertBefore inserts a value before an element, or at the end for nil.
+func insertBefore(l *list.List, value any, behind *list.Element) *list.Element {
+	if behind == nil {
+		return l.PushBack(value)
+	}
+	return l.InsertBefore(value, behind)
+}

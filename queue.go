@@ -1,0 +1,322 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The scripts decide: order, age, index. The bytes travel beside them, as plain
+// strings in the same pipeline, so that no image passes through Lua.
+var (
+	//go:embed lua/push.lua
+	pushSource string
+	//go:embed lua/unpush.lua
+	unpushSource string
+	//go:embed lua/pop.lua
+	popSource string
+	//go:embed lua/unpop.lua
+	unpopSource string
+	//go:embed lua/peek.lua
+	peekSource string
+	//go:embed lua/stats.lua
+	statsSource string
+	//go:embed lua/rebase.lua
+	rebaseSource string
+
+	pushScript   = redis.NewScript(pushSource)
+	unpushScript = redis.NewScript(unpushSource)
+	popScript    = redis.NewScript(popSource)
+	unpopScript  = redis.NewScript(unpopSource)
+	peekScript   = redis.NewScript(peekSource)
+	statsScript  = redis.NewScript(statsSource)
+	rebaseScript = redis.NewScript(rebaseSource)
+
+	scripts = []*redis.Script{
+		pushScript, unpushScript, popScript, unpopScript, peekScript, statsScript, rebaseScript,
+	}
+)
+
+const (
+	// buckets is how many index shards there are. The bucket is the hash tag of
+	// all keys of its sessions, so a script finds them on one Cluster node.
+	buckets = 64
+
+	// statsPage bounds the sessions one run of the stats script looks at.
+	statsPage = 1000
+)
+
+// redisQueue is the engine on Redis. Push and Pop are one round trip each, and
+// repeating either is harmless: see call.
+type redisQueue struct {
+	rdb     redis.UniversalClient
+	ttl     time.Duration
+	log     *slog.Logger
+	callers *callers
+	buffers *buffers
+	settler *settler
+}
+
+func newRedisQueue(opt *redis.Options, ttl time.Duration, log *slog.Logger) *redisQueue {
+	return newRedisQueueOn(newRedisClient(opt), ttl, log)
+}
+
+func newRedisQueueOn(rdb redis.UniversalClient, ttl time.Duration, log *slog.Logger) *redisQueue {
+	q := &redisQueue{rdb: rdb, ttl: ttl, log: log, callers: newCallers(), buffers: new(buffers)}
+	q.settler = newSettler(q)
+	go q.warmUp()
+	return q
+}
+
+// warmUp loads the scripts and says once what it finds; the server does not wait for it.
+func (q *redisQueue) warmUp() {
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if err := q.loadScripts(ctx); err != nil {
+		q.log.Warn("redis does not answer yet", "error", err)
+	}
+}
+
+// Close finishes what is to be settled, then hangs up.
+func (q *redisQueue) Close() {
+	q.settler.close()
+	q.rdb.Close()
+}
+
+func (q *redisQueue) Describe() string { return "redis" }
+
+func (q *redisQueue) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	if err := q.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping: %w: %w", errUnavailable, err)
+	}
+	return nil
+}
+
+func (q *redisQueue) Buffer(size int) []byte { return q.buffers.get(size) }
+
+func (q *redisQueue) Push(ctx context.Context, session string, image []byte) (receipt, error) {
+	t := q.callers.begin()
+	var set *redis.StatusCmd
+	answer, err := q.call(ctx, session, func(p redis.Pipeliner) (reply *redis.Cmd) {
+		set, reply = q.sendPush(ctx, p, session, t, image)
+		return reply
+	})
+	q.buffers.put(image)
+	if err != nil && answer.unsure {
+		q.settler.unpush(session, t)
+		return receipt{}, fmt.Errorf("push: %w", err)
+	}
+	q.callers.end(t)
+	switch {
+	case answer.text == "lost" && redis.IsOOMError(set.Err()):
+		return receipt{}, fmt.Errorf("push: %w: %w", errFull, set.Err())
+	case err != nil:
+		return receipt{}, fmt.Errorf("push: %w", err)
+	}
+	r, err := parseReceipt(answer.text)
+	if err != nil {
+		return receipt{}, fmt.Errorf("push: %w", err)
+	}
+	return r, nil
+}
+
+func (q *redisQueue) sendPush(ctx context.Context, p redis.Pipeliner, session string, t ticket, image []byte) (*redis.StatusCmd, *redis.Cmd) {
+	k := keysOf(session)
+	return p.Set(ctx, k.image(t.id()), image, q.ttl), p.EvalSha(
+		ctx, pushScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.sessions(),
+			k.image(t.id()),
+		},
+		session,
+		t.caller.name,
+		t.call,
+		q.ttl.Milliseconds(),
+		(q.ttl + sequenceMemory).Milliseconds(),
+	)
+}
+
+// Pop asks again when the image it took expired between the script and the
+// reading of its bytes.
+func (q *redisQueue) Pop(ctx context.Context, session string) (frame, error) {
+	for {
+		f, err := q.pop(ctx, session)
+		if err != nil || len(f.data) > 0 {
+			return f, err
+		}
+		q.callers.end(f.ticket)
+	}
+}
+
+func (q *redisQueue) pop(ctx context.Context, session string) (frame, error) {
+	t := q.callers.begin()
+	var get *redis.StringCmd
+	answer, err := q.call(ctx, session, func(p redis.Pipeliner) (reply *redis.Cmd) {
+		reply, get = q.sendPop(ctx, p, session, t)
+		return reply
+	})
+	if answer.text == "" { // nothing was taken, but a try on its way could still take an image
+		if answer.unsure {
+			q.settler.unpop(session, t)
+		} else {
+			q.callers.end(t)
+		}
+		if err == nil {
+			return frame{}, errEmpty
+		}
+		return frame{}, fmt.Errorf("pop: %w", err)
+	}
+	f, err := parseFrame(answer.text)
+	f.session, f.ticket = session, t
+	if err == nil {
+		f.data, err = get.Bytes()
+		f.size = len(f.data)
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		q.settler.unpop(session, t)
+		return frame{}, fmt.Errorf("pop: %w: %w", errUnavailable, err)
+	}
+	return f, nil
+}
+
+func (q *redisQueue) sendPop(ctx context.Context, p redis.Pipeliner, session string, t ticket) (*redis.Cmd, *redis.StringCmd) {
+	k := keysOf(session)
+	return p.EvalSha(
+		ctx, popScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.out(t.id()),
+		},
+		t.caller.name,
+		t.call,
+		k.image(""),
+		q.ttl.Milliseconds(),
+	), p.Get(ctx, k.out(t.id()))
+}
+
+func (q *redisQueue) Settle(f frame, delivered bool) {
+	if delivered {
+		q.settler.free(f)
+		q.callers.end(f.ticket)
+	} else {
+		q.settler.unpop(f.session, f.ticket)
+	}
+}
+
+func (q *redisQueue) sendUnpop(ctx context.Context, p redis.Pipeliner, session string, t ticket) *redis.Cmd {
+	k := keysOf(session)
+	return p.EvalSha(
+		ctx, unpopScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.out(t.id()),
+		},
+		t.caller.name,
+		t.call,
+		k.image(""),
+		sequenceMemory.Milliseconds(),
+	)
+}
+
+func (q *redisQueue) sendUnpush(ctx context.Context, p redis.Pipeliner, session string, t ticket) *redis.Cmd {
+	k := keysOf(session)
+	return p.EvalSha(
+		ctx, unpushScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.image(t.id()),
+		},
+		t.caller.name,
+		t.call,
+		sequenceMemory.Milliseconds(),
+	)
+}
+
+func (q *redisQueue) Peek(ctx context.Context, session string) (frame, error) {
+	k := keysOf(session)
+	answer, err := q.call(ctx, session, func(p redis.Pipeliner) *redis.Cmd {
+		return p.EvalSha(
+			ctx, peekScript.Hash(),
+			[]string{k.queue(session)},
+			k.image(""),
+			q.ttl.Milliseconds(),
+		)
+	})
+	switch {
+	case err != nil:
+		return frame{}, fmt.Errorf("peek: %w", err)
+	case answer.text == "":
+		return frame{}, errEmpty
+	}
+	f, err := parsePeek(answer.text)
+	f.session = session
+	return f, err
+}
+
+// Stats asks every index shard in one pipeline, and again those that have more
+// than a page.
+func (q *redisQueue) Stats(ctx context.Context) ([]sessionStats, error) {
+	found := map[string]int{}
+	shards := make([]keys, buckets)
+	for b := range shards {
+		shards[b] = bucketKeys[b]
+	}
+	for offset := 0; len(shards) > 0; offset += statsPage {
+		var err error
+		if shards, err = q.statsPages(ctx, shards, offset, found); err != nil {
+			return nil, fmt.Errorf("stats: %w", err)
+		}
+	}
+	stats := make([]sessionStats, 0, len(found))
+	for id, images := range found {
+		stats = append(stats, sessionStats{ID: id, Len: images})
+	}
+	return stats, nil
+}
+
+// statsPages adds one page of each shard to found and returns the shards that
+// have more.
+func (q *redisQueue) statsPages(ctx context.Context, shards []keys, offset int, found map[string]int) ([]keys, error) {
+	pages := make([]*redis.Cmd, len(shards))
+	_, err := q.persist(ctx, func(ctx context.Context) error {
+		pipeline := q.rdb.Pipeline()
+		for i, k := range shards {
+			pages[i] = pipeline.EvalSha(
+				ctx, statsScript.Hash(),
+				[]string{k.sessions()},
+				k.queue(""),
+				q.ttl.Milliseconds(),
+				offset,
+				statsPage,
+			)
+		}
+		_, err := pipeline.Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var more []keys
+	for i, page := range pages {
+		read, err := parseStats(page, found)
+		if err != nil {
+			return nil, err
+		}
+		if read == statsPage {
+			more = append(more, shards[i])
+		}
+	}
+	return more, nil
+}

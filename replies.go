@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// parseReceipt reads what push.lua returns.
+func parseReceipt(answer string) (receipt, error) {
+	n, err := parseNumbers(answer, 2)
+	if err != nil {
+		return receipt{}, fmt.Errorf("push.lua: %w", err)
+	}
+	return receipt{sequence: n[0], queued: int(n[1])}, nil
+}
+
+// parseFrame reads what pop.lua returns; the bytes come in another reply.
+func parseFrame(answer string) (frame, error) {
+	n, err := parseNumbers(answer, 3)
+	if err != nil {
+		return frame{}, fmt.Errorf("pop.lua: %w", err)
+	}
+	return frame{sequence: n[0], arrival: time.UnixMicro(n[1]), left: int(n[2])}, nil
+}
+
+// parsePeek reads what peek.lua returns.
+func parsePeek(answer string) (frame, error) {
+	n, err := parseNumbers(answer, 4)
+	if err != nil {
+		return frame{}, fmt.Errorf("peek.lua: %w", err)
+	}
+	return frame{sequence: n[0], arrival: time.UnixMicro(n[1]), left: int(n[2]), size: int(n[3])}, nil
+}
+
+// parseStats reads what stats.lua returns into found, and how many entries of
+// the index it had read.
+func parseStats(reply *redis.Cmd, found map[string]int) (read int, err error) {
+	values, err := reply.Slice()
+	if err != nil || len(values)%2 == 0 {
+		return 0, fmt.Errorf("stats.lua: unexpected reply %v: %w", values, err)
+	}
+	entries, ok := values[0].(int64)
+	for pair := values[1:]; len(pair) > 0; pair = pair[2:] {
+		session, isText := pair[0].(string)
+		images, isCount := pair[1].(int64)
+		ok = ok && isText && isCount
+		found[session] = int(images)
+	}
+	if !ok {
+		return 0, fmt.Errorf("stats.lua: unexpected reply %v", values)
+	}
+	return int(entries), nil
+}
+
+// parseNumbers reads the first count words of an answer, which are numbers.
+func parseNumbers(answer string, count int) (numbers [4]int64, err error) {
+	rest := answer
+	for i := range count {
+		var word string
+		word, rest, _ = strings.Cut(rest, " ")
+		if numbers[i], err = strconv.ParseInt(word, 10, 64); err != nil {
+			return numbers, fmt.Errorf("unexpected reply %q", answer)
+		}
+	}
+	return numbers, nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// handlerFunc is an endpoint: it writes its answer last, or returns why not.
+type handlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// refusal is an error whose text is for the client: what is wrong and what is allowed.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (e *refusal) Error() string { return e.text }
+
+func refuse(status int, format string, args ...any) error {
+	return &refusal{status, fmt.Sprintf(format, args...)}
+}
+
+// errCutShort marks an answer that could not be written whole: there is nobody
+// left to tell.
+var errCutShort = errors.New("answer cut short")
+
+func cutShort(err error) error {
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCutShort, err)
+	}
+	return nil
+}
+
+// handler adapts a handlerFunc: it is the one place where an error becomes a status.
+func (s *server) handler(h handlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := h(w, r)
+		if err == nil {
+			return
+		}
+		if errors.Is(err, errCutShort) {
+			s.log.Debug("consumer hung up", "route", r.Pattern, "error", err)
+			panic(http.ErrAbortHandler)
+		}
+		status, text := statusOf(err)
+		if status >= 500 {
+			s.log.Warn("request failed", "route", r.Pattern, "status", status, "error", err)
+		}
+		if status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+		writeError(w, status, text)
+	})
+}
+
+// statusOf maps an error to a status and to what the client is told. The cause of
+// a 5xx is for the log alone.
+func statusOf(err error) (int, string) {
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		return refused.status, refused.text
+	}
+	switch {
+	case errors.Is(err, errFull):
+		return http.StatusInsufficientStorage, "the queues are full: nothing was stored; images are accepted again when others are taken or expire"
+	case errors.Is(err, errUnavailable):
+		return http.StatusServiceUnavailable, "the queue does not answer: try again"
+	}
+	return http.StatusInternalServerError, "internal error: the cause is in the server's log"
+}
+
+func writeError(w http.ResponseWriter, status int, text string) {
+	body, _ := json.Marshal(struct {
+		Error string `json:"error"`
+	}{text})
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(status)
+	w.Write(append(body, '\n'))
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	var body bytes.Buffer
+	if err := json.NewEncoder(&body).Encode(v); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return writeBody(w, "application/json", body.Bytes())
+}
+
+func writeText(w http.ResponseWriter, text string) error {
+	return writeBody(w, "text/plain; charset=utf-8", []byte(text))
+}
+
+// A client has writeLimit, and time for its bytes at slowest a second, to accept
+// an answer.
+const (
+	writeLimit = 10 * time.Second
+	slowest    = 16 << 10
+)
+
+// writeBody writes and flushes a whole body, so that an error means that it did
+// not go out.
+func writeBody(w http.ResponseWriter, kind string, body []byte) error {
+	h := w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	rc := http.NewResponseController(w)
+	limit := writeLimit + time.Duration(len(body))*time.Second/slowest
+	if err := rc.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+		return cutShort(err)
+	}
+	defer rc.SetWriteDeadline(time.Time{})
+	if _, err := w.Write(body); err != nil {
+		return cutShort(err)
+	}
+	return cutShort(rc.Flush())
+}
+
+// acceptsJSON tells whether the Accept header names application/json, at any
+// place, and does not rule it out with q=0.
+func acceptsJSON(r *http.Request) bool {
+	for _, line := range r.Header["Accept"] {
+		for item := range strings.SplitSeq(line, ",") {
+			kind, params, err := mime.ParseMediaType(item)
+			if err != nil || kind != "application/json" {
+				continue
+			}
+			q, err := strconv.ParseFloat(params["q"], 64)
+			if err != nil || q > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

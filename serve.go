@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	headerLimit = 10 * time.Second  // to send the headers of a request
+	quietLimit  = 120 * time.Second // between two requests of a connection
+	graceLimit  = 10 * time.Second  // for what is in flight when the server stops
+)
+
+// serve answers on a listener until ctx ends, then finishes what is in flight.
+func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerLimit,
+		IdleTimeout:       quietLimit,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping", "grace", graceLimit)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceLimit)
+	defer cancel()
+	if err := srv.Shutdown(grace); errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("requests still in flight were cut")
+		srv.Close()
+	}
+	return nil
+}

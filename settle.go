@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// settler does what no request waits for: it frees delivered images and undoes
+// calls whose outcome is unknown, in batches, again and again until Redis answers.
+type settler struct {
+	q      *redisQueue
+	wake   chan struct{}
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu        sync.Mutex
+	todo      []settlement
+	delivered map[keys][]string // the bytes of delivered images, by bucket
+}
+
+// settlement is one thing to do. It may run more than once.
+type settlement struct {
+	send  func(redis.Pipeliner) redis.Cmder
+	until time.Time // when it no longer matters
+	done  func()
+}
+
+const (
+	// gather is how long the settler lets work collect before it sends it.
+	gather = 10 * time.Millisecond
+	// settleRetry is how long it waits for a Redis that did not answer.
+	settleRetry = 500 * time.Millisecond
+	// lateness is how long it tries to undo a call at least. One that was sent
+	// into a broken network can arrive minutes later.
+	lateness = 5 * time.Minute
+)
+
+func newSettler(q *redisQueue) *settler {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &settler{q: q, wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), delivered: map[keys][]string{}}
+	go s.run(ctx)
+	return s
+}
+
+// free removes the bytes of a delivered image: with the next call of its bucket,
+// or soon.
+func (s *settler) free(f frame) {
+	k := keysOf(f.session)
+	s.mu.Lock()
+	s.delivered[k] = append(s.delivered[k], k.out(f.ticket.id()))
+	s.mu.Unlock()
+	s.kick()
+}
+
+// take returns the keys of a bucket that are to be removed.
+func (s *settler) take(k keys) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	freed := s.delivered[k]
+	delete(s.delivered, k)
+	return freed
+}
+
+// unpop undoes a pop.
+func (s *settler) unpop(session string, t ticket) {
+	s.add(t, func(p redis.Pipeliner) redis.Cmder { return s.q.sendUnpop(context.Background(), p, session, t) })
+}
+
+// unpush withdraws a push.
+func (s *settler) unpush(session string, t ticket) {
+	s.add(t, func(p redis.Pipeliner) redis.Cmder { return s.q.sendUnpush(context.Background(), p, session, t) })
+}
+
+// add takes on an undoing. The caller makes no other call before it is done.
+func (s *settler) add(t ticket, send func(redis.Pipeliner) redis.Cmder) {
+	until := time.Now().Add(max(s.q.ttl, lateness))
+	s.mu.Lock()
+	s.todo = append(s.todo, settlement{send: send, until: until, done: func() { s.q.callers.end(t) }})
+	s.mu.Unlock()
+	s.kick()
+}
+
+func (s *settler) kick() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// close makes one last attempt at what is left.
+func (s *settler) close() {
+	s.cancel()
+	<-s.done
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if rest := s.flush(ctx); rest > 0 {
+		s.q.log.Warn("calls left unsettled", "count", rest)
+	}
+}
+
+func (s *settler) run(ctx context.Context) {
+	defer close(s.done)
+	for {
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return
+		}
+		wait := gather
+		for pause(ctx, wait) == nil && s.flush(ctx) > 0 {
+			wait = settleRetry
+		}
+	}
+}
+
+// flush sends everything there is to do and returns how much has to be done again.
+func (s *settler) flush(ctx context.Context) int {
+	s.mu.Lock()
+	batch := s.todo
+	s.todo = nil
+	for _, freed := range s.delivered {
+		batch = append(batch, settlement{
+			send:  func(p redis.Pipeliner) redis.Cmder { return p.Unlink(ctx, freed...) },
+			until: time.Now().Add(s.q.ttl),
+			done:  func() {},
+		})
+	}
+	clear(s.delivered)
+	s.mu.Unlock()
+	if len(batch) == 0 {
+		return 0
+	}
+	pipeline := s.q.rdb.Pipeline()
+	sent := make([]redis.Cmder, len(batch))
+	for i, b := range batch {
+		sent[i] = b.send(pipeline)
+	}
+	pipeline.Exec(ctx) // each command has its own error
+
+	var again []settlement
+	var cause error
+	for i, cmd := range sent {
+		if err := cmd.Err(); err != nil && time.Now().Before(batch[i].until) {
+			again = append(again, batch[i])
+			cause = err
+			continue
+		}
+		batch[i].done()
+	}
+	if len(again) == 0 {
+		return 0
+	}
+	if redis.HasErrorPrefix(cause, "NOSCRIPT") {
+		cause = errors.Join(cause, s.q.loadScripts(ctx))
+	}
+	s.q.log.Debug("settle again", "count", len(again), "error", cause)
+	s.mu.Lock()
+	s.todo = append(again, s.todo...)
+	s.mu.Unlock()
+	return len(again)
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"image"
+	"image/draw"
+
+	"golang.org/x/image/font"
+	"golang.org/x/image/font/gofont/gobold"
+	"golang.org/x/image/font/opentype"
+	"golang.org/x/image/math/fixed"
+)
+
+// drawCentred draws a line of text in the middle of an image, as large as fits
+// four fifths of its width and the given part of its height.
+func drawCentred(dst draw.Image, text string, ink image.Image, part float64) {
+	size := dst.Bounds().Size()
+	const probe = 100
+	extent := measure(face(probe), text)
+	scale := min(
+		0.8*float64(size.X)/float64(extent.Dx()),
+		part*float64(size.Y)/float64(extent.Dy()),
+	)
+	f := face(probe * scale)
+	extent = measure(f, text)
+	drawer := font.Drawer{Dst: dst, Src: ink, Face: f, Dot: fixed.P(
+		(size.X-extent.Dx())/2-extent.Min.X,
+		(size.Y-extent.Dy())/2-extent.Min.Y,
+	)}
+	drawer.DrawString(text)
+}
+
+// measure returns the box around the ink of a text drawn at the origin.
+func measure(f font.Face, text string) image.Rectangle {
+	b, _ := font.BoundString(f, text)
+	return image.Rect(b.Min.X.Floor(), b.Min.Y.Floor(), b.Max.X.Ceil(), b.Max.Y.Ceil())
+}
+
+// face returns Go Bold at a size in pixels.
+func face(size float64) font.Face {
+	parsed, err := opentype.Parse(gobold.TTF)
+	if err != nil {
+		panic(err) // the font is part of the program
+	}
+	f, err := opentype.NewFace(parsed, &opentype.FaceOptions{Size: size, DPI: 72, Hinting: font.HintingFull})
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
