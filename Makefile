@@ -1,0 +1,51 @@
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
+VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME    = 10s
+COMPOSE     = $(shell command -v docker-compose || echo docker compose)
+
+.PHONY: help demo run build test race fuzz bench lint docker up down
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## server and test producer: moving images, nothing but Go needed
+	go run . demo
+
+run: ## the server, set by .env and the environment
+	go run .
+
+build: ## the static binary ./image-streamer
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o image-streamer .
+
+test: ## every test; gets a redis-server first if there is none
+	@scripts/needs redis-server
+	go test -count=1 -timeout 170s ./...
+
+race: ## every test under the race detector
+	go test -race -count=1 -timeout 600s ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for target in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
+	  echo "$$target for $(FUZZTIME)"; \
+	  go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .; \
+	done
+
+bench: ## the ratios of bench/README.md
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m .
+
+lint: ## go vet, staticcheck, gofumpt, luacheck
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	@unformatted=$$(go run $(GOFUMPT) -l .) && \
+	  if [ -n "$$unformatted" ]; then echo "gofumpt -w is due for:"; echo "$$unformatted"; exit 1; fi
+	luacheck -q lua
+
+docker: ## the container image
+	docker build --build-arg VERSION=$(VERSION) -t image-streamer .
+
+up: ## server, Redis and test producer in containers, on port HTTP_PORT (80)
+	VERSION=$(VERSION) $(COMPOSE) up --build
+
+down: ## end them and remove what they hold
+	$(COMPOSE) down -v

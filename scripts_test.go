@@ -1,0 +1,117 @@
+package main
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var (
+	headerEntry = regexp.MustCompile(`(?m)^(KEYS|ARGV)\[(\d+)\]  (\w+) +(\w+)(?: +(.+))?$`)
+	bodyEntry   = regexp.MustCompile(`(KEYS|ARGV)\[(\d+)\]`)
+	localLine   = regexp.MustCompile(`(?m)^local ([\w, ]+) = ((?:KEYS|ARGV)\[.*)$`)
+	section     = regexp.MustCompile(`(?m)^(Returns|Cost|Derived) +\S`)
+	builtKey    = regexp.MustCompile(`\.\. (id|session)\b`)
+	keyShape    = regexp.MustCompile(`^is:\{b\}:\w+(:<\w+>)?\s\s+\S`)
+)
+
+// The header of every script is the truth about its body, and every script is
+// embedded and loaded.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	files := must(filepath.Glob("lua/*.lua"))(t)
+	if len(files) == 0 || len(files) != len(scripts) {
+		t.Errorf("got %d files in lua/, %d scripts are embedded", len(files), len(scripts))
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			source := string(must(os.ReadFile(file))(t))
+			sum := sha1.Sum([]byte(source))
+			if !slices.ContainsFunc(scriptHashes(), func(hash string) bool { return hash == hex.EncodeToString(sum[:]) }) {
+				t.Error("is not embedded, or not listed in scripts")
+			}
+			if lines := strings.Count(source, "\n"); lines > 60 {
+				t.Errorf("got %d lines, want at most 60", lines)
+			}
+			if !strings.HasSuffix(source, "\n") || strings.HasSuffix(source, "\n\n") || strings.ContainsAny(source, "\t\r") {
+				t.Error("got tabs or carriage returns, or not one line end at the end")
+			}
+			header, body, ok := strings.Cut(source, "\n]]\n")
+			if !ok || !strings.HasPrefix(header, "--[[\n"+filepath.Base(file)+": ") {
+				t.Fatalf("got header %.60q, want a block comment that starts with the file's name", header)
+			}
+			wantHeader(t, header, body)
+		})
+	}
+}
+
+func scriptHashes() (hashes []string) {
+	for _, s := range scripts {
+		hashes = append(hashes, s.Hash())
+	}
+	return hashes
+}
+
+// wantHeader compares a script's header with its body: the same keys and
+// arguments, under the same names, and all sections there.
+func wantHeader(t *testing.T, header, body string) {
+	t.Helper()
+	names := map[string][]string{}
+	for _, entry := range headerEntry.FindAllStringSubmatch(header, -1) {
+		kind, index, name, rest := entry[1], entry[2], entry[3], entry[5]
+		names[kind] = append(names[kind], name)
+		if strconv.Itoa(len(names[kind])) != index {
+			t.Errorf("%s[%s] is entry %d of the header", kind, index, len(names[kind]))
+		}
+		if kind == "KEYS" && !keyShape.MatchString(rest) {
+			t.Errorf("KEYS[%s]: got %q, want type, key and meaning", index, rest)
+		}
+	}
+	used := map[string]int{}
+	for _, m := range bodyEntry.FindAllStringSubmatch(body, -1) {
+		index, _ := strconv.Atoi(m[2])
+		used[m[1]] = max(used[m[1]], index)
+	}
+	for _, kind := range []string{"KEYS", "ARGV"} {
+		if len(names[kind]) != used[kind] || used[kind] == 0 {
+			t.Errorf("%s: the header has %d, the body uses %d", kind, len(names[kind]), used[kind])
+		}
+	}
+	var locals, sources, want []string
+	for _, m := range localLine.FindAllStringSubmatch(body, -1) {
+		locals = append(locals, strings.Split(m[1], ", ")...)
+		sources = append(sources, strings.Split(m[2], ", ")...)
+	}
+	for _, kind := range []string{"KEYS", "ARGV"} {
+		for i := range names[kind] {
+			want = append(want, kind+"["+strconv.Itoa(i+1)+"]")
+		}
+	}
+	if all := slices.Concat(names["KEYS"], names["ARGV"]); !slices.Equal(locals, all) || !slices.Equal(sources, want) {
+		t.Errorf("the locals are %v = %v, the header has %v", locals, sources, all)
+	}
+	var sections []string
+	for _, m := range section.FindAllStringSubmatch(header, -1) {
+		sections = append(sections, m[1])
+	}
+	for _, name := range []string{"Returns", "Cost"} {
+		if !slices.Contains(sections, name) {
+			t.Errorf("the header lacks %s", name)
+		}
+	}
+	if built := builtKey.MatchString(withoutMembers(body)); built != slices.Contains(sections, "Derived") {
+		t.Errorf("keys are built: %v, the header has %v", built, sections)
+	}
+}
+
+var member = regexp.MustCompile(`sequence \.\. ':' \.\. id`)
+
+// withoutMembers removes the members of the queue: they are made like keys.
+func withoutMembers(body string) string { return member.ReplaceAllString(body, "") }
