@@ -62,6 +62,7 @@ func run(ctx context.Context, args []string, getenv lookup, stdout, stderr io.Wr
 		return 2
 	}
 	log := newLogger(stderr, cfg)
+	tuneCollector(cfg, getenv)
 
 	switch command {
 	case "":

@@ -91,6 +91,19 @@ func newLogger(w io.Writer, cfg config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// tuneCollector lets garbage grow to twice what is held before it is collected.
+// An image is garbage soon after it came, so with a heap that is nearly empty the
+// collector would else run for every few dozen of them. The limit keeps a full
+// embedded queue from taking three times its bytes. Go's own variables win.
+func tuneCollector(cfg config, getenv lookup) {
+	if value, _ := getenv("GOGC"); value == "" {
+		debug.SetGCPercent(200)
+	}
+	if value, _ := getenv("GOMEMLIMIT"); value == "" && cfg.redis == nil {
+		debug.SetMemoryLimit(2*cfg.memoryLimit + 64<<20)
+	}
+}
+
 // checkHealth asks the server on this machine whether it serves.
 func checkHealth(ctx context.Context, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
