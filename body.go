@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -18,6 +19,10 @@ import (
 const (
 	// idleLimit is how long an upload may stand still.
 	idleLimit = 30 * time.Second
+
+	// lastImage is what a sender of many has for the image under way when the
+	// server stops.
+	lastImage = 3 * time.Second
 
 	// formOverhead is what a form may hold besides its image.
 	formOverhead = 1 << 20
@@ -62,7 +67,7 @@ func readForm(w http.ResponseWriter, r *http.Request, most int64, room newBuffer
 	case r.ContentLength == 0 && r.Header.Get("Content-Length") == "":
 		return nil, errNoLength
 	}
-	body := http.MaxBytesReader(w, paced(w, r), most+formOverhead)
+	body := http.MaxBytesReader(w, io.NopCloser(paced(w, r)), most+formOverhead)
 	image, err := readOnlyFile(multipart.NewReader(body, params["boundary"]), most, room)
 	if err != nil {
 		return nil, err
@@ -130,19 +135,27 @@ func readUnsized(source io.Reader, most int64, room newBuffer) ([]byte, error) {
 }
 
 // paced returns the request's body with a deadline on every read.
-func paced(w http.ResponseWriter, r *http.Request) io.ReadCloser {
-	return &pacedBody{r.Body, http.NewResponseController(w)}
+func paced(w http.ResponseWriter, r *http.Request) io.Reader {
+	return &pacedBody{r.Body, http.NewResponseController(w), idleLimit, context.Background()}
 }
 
 type pacedBody struct {
-	io.ReadCloser
-	rc *http.ResponseController
+	io.Reader
+	rc       *http.ResponseController
+	idle     time.Duration   // for one read
+	stopping context.Context // the body must come to its end soon after this one's
 }
 
 func (b *pacedBody) Read(p []byte) (int, error) {
-	b.rc.SetReadDeadline(time.Now().Add(idleLimit)) // where there is no connection, no deadline is needed
-	return b.ReadCloser.Read(p)
+	b.rc.SetReadDeadline(time.Now().Add(b.idle)) // where there is no connection, no deadline is needed
+	if b.stopping.Err() != nil {                 // looked at last: hurry may have run just before
+		b.hurry()
+	}
+	return b.Reader.Read(p)
 }
+
+// hurry leaves a read a short time.
+func (b *pacedBody) hurry() { b.rc.SetReadDeadline(time.Now().Add(lastImage)) }
 
 func tooLarge(most int64) error {
 	return refuse(http.StatusRequestEntityTooLarge, "image too large: allowed are %d bytes (%s)", most, humanize.IBytes(uint64(most)))

@@ -5,15 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"mime"
-	"net"
-	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -25,6 +20,7 @@ type config struct {
 	mimeType     string
 	aspectRatio  float64 // height / width of the No Data image
 	height       int
+	noDataStatus int
 	maxImage     int64
 	memoryLimit  int64
 	testSession  string
@@ -74,6 +70,11 @@ var settings = []setting{
 		"NODATA_HEIGHT", "720", "height of the No Data image in pixels",
 		"a whole number from 16 to 4320",
 		func(c *config, v string) (err error) { c.height, err = parseInt(v, 16, 4320); return },
+	},
+	{
+		"NODATA_STATUS", "200", "status of the answer of an empty queue",
+		noDataRule,
+		func(c *config, v string) (err error) { c.noDataStatus, err = parseNoDataStatus(v); return },
 	},
 	{
 		"MAX_IMAGE_BYTES", "10 MiB", "largest image accepted",
@@ -169,87 +170,3 @@ var userPart = regexp.MustCompile(`(?s)^([a-z]*://)?.*@`)
 
 // hidePassword keeps the password of a URL, even of a malformed one, out of messages.
 func hidePassword(s string) string { return userPart.ReplaceAllString(s, "${1}***@") }
-
-func parseInt(s string, least, most int) (int, error) {
-	n, err := strconv.Atoi(s)
-	if err != nil || n < least || n > most {
-		return 0, errNotAllowed
-	}
-	return n, nil
-}
-
-func parseSeconds(s string, least, most float64) (time.Duration, error) {
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f >= least && f <= most) { // NaN fails too
-		return 0, errNotAllowed
-	}
-	return time.Duration(math.Round(f*1000)) * time.Millisecond, nil
-}
-
-func parseSize(s string, most uint64) (int64, error) {
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n < 1 || n > most {
-		return 0, errNotAllowed
-	}
-	return int64(n), nil
-}
-
-// parseRatio reads a decimal or a fraction of two decimals.
-func parseRatio(s string) (float64, error) {
-	over, under, isFraction := strings.Cut(s, "/")
-	ratio, err := strconv.ParseFloat(strings.TrimSpace(over), 64)
-	if err != nil {
-		return 0, errNotAllowed
-	}
-	if isFraction {
-		divisor, err := strconv.ParseFloat(strings.TrimSpace(under), 64)
-		if err != nil {
-			return 0, errNotAllowed
-		}
-		ratio /= divisor
-	}
-	if !(ratio >= 0.1 && ratio <= 10) { // NaN fails too
-		return 0, errNotAllowed
-	}
-	return ratio, nil
-}
-
-func parseImageType(s string) (string, error) {
-	kind, params, err := mime.ParseMediaType(s)
-	if err != nil || len(params) > 0 || !strings.HasPrefix(kind, "image/") || strings.Contains(kind, "svg") {
-		return "", errNotAllowed
-	}
-	return kind, nil
-}
-
-func parseBaseURL(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
-		return "", errNotAllowed
-	}
-	return strings.TrimRight(s, "/"), nil
-}
-
-var hostName = regexp.MustCompile(`^([A-Za-z0-9._:-]+|\[[A-Fa-f0-9:.]+\](:[0-9]+)?)$`)
-
-func parseRedis(s string) (*redis.Options, error) {
-	switch {
-	case s == "":
-		return nil, nil
-	case strings.Contains(s, "://"):
-		return redis.ParseURL(s)
-	case !hostName.MatchString(s):
-		return nil, errNotAllowed
-	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil { // no port, or a bare IPv6 address
-		return &redis.Options{Addr: net.JoinHostPort(strings.Trim(s, "[]"), "6379")}, nil
-	}
-	if _, err := parseInt(port, 1, 65535); err != nil || host == "" {
-		return nil, errNotAllowed
-	}
-	return &redis.Options{Addr: s}, nil
-}

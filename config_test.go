@@ -18,7 +18,7 @@ func TestConfigDefaults(t *testing.T) {
 	got := must(loadConfig(func(string) (string, bool) { return "", false }))(t)
 	want := config{
 		port: 3000, expire: 2 * time.Minute, mimeType: "image/jpeg", aspectRatio: 0.5625, height: 720,
-		maxImage: 10 << 20, memoryLimit: 256 << 20, testInterval: 2 * time.Second, logFormat: "text",
+		noDataStatus: 200, maxImage: 10 << 20, memoryLimit: 256 << 20, testInterval: 2 * time.Second, logFormat: "text",
 	}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -81,6 +81,12 @@ var settingCases = []struct {
 		map[string]any{"16": 16, "90": 90, "4320": 4320},
 		[]string{"0", "-90", "15", "4321", "720p", "90.5"},
 		"a whole number from 16 to 4320",
+	},
+	{
+		"NODATA_STATUS", func(c config) any { return c.noDataStatus },
+		map[string]any{"200": 200, "203": 203, "204": 204, "404": 404, "503": 503, "599": 599},
+		[]string{"0", "101", "199", "205", "206", "301", "304", "600", "404 Not Found", "-200"},
+		"a status from 200 to 599 that can come with an image, such as 200, 404 or 503, or 204 for no image",
 	},
 	{
 		"MAX_IMAGE_BYTES", func(c config) any { return c.maxImage },

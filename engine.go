@@ -21,9 +21,16 @@ type engine interface {
 	// Settle ends a pop: a delivered image is freed, any other one goes back to
 	// its place in the queue for as long as it lives.
 	Settle(f frame, delivered bool)
-	// Peek describes the image that Pop would take, without its bytes, or
-	// returns errEmpty.
-	Peek(ctx context.Context, session string) (frame, error)
+	// Look describes an image without taking it, or returns errEmpty.
+	Look(ctx context.Context, session string, which pick) (frame, error)
+	// Read returns an image that Look or Watch described with its bytes, or
+	// errEmpty when it is no longer there.
+	Read(ctx context.Context, f frame) (frame, error)
+	// Watch calls tell for every image that is pushed from now on, on whichever
+	// server, until stop is called. A frame without a sequence says that something
+	// may have come. Calls can get lost: a slow poll has to make up for that. tell
+	// must not block.
+	Watch(session string, tell func(frame)) (stop func())
 	// Stats lists the sessions that hold live images, in any order.
 	Stats(ctx context.Context) ([]sessionStats, error)
 	// Ping tells whether the engine answers.
@@ -49,15 +56,48 @@ type receipt struct {
 	queued   int   // live images in the queue, this one included
 }
 
-// frame is an image on its way to a consumer.
+// frame is an image on its way to a consumer or a viewer.
 type frame struct {
 	session  string
 	sequence int64
 	arrival  time.Time
-	left     int // live images behind it
-	size     int // in bytes
+	expiry   time.Time // by the clock of this process; set by Read
+	left     int       // live images behind it
+	size     int       // in bytes
 	data     []byte
+	key      string // Redis: where the bytes are, when they are not here
 	ticket   ticket // Redis: the pop that took it
+}
+
+// newerThan compares two images of one session. A sequence that begins again does
+// so with a later image.
+func (f frame) newerThan(g frame) bool {
+	return f.sequence > g.sequence || f.sequence < g.sequence && f.arrival.After(g.arrival)
+}
+
+// pick says which image to look for.
+type pick struct {
+	newest bool          // the newest; else the oldest with a higher sequence than after
+	after  int64         // one ahead of the session's counts as 0: the sequence began again
+	popped bool          // the newest image counts also when it was popped
+	within time.Duration // younger images only; 0: every live one
+}
+
+// read looks for an image and reads it. One that moves in between, since it is
+// popped, is looked for again.
+func read(ctx context.Context, e engine, session string, which pick) (frame, error) {
+	for range 10 {
+		f, err := e.Look(ctx, session, which)
+		if err != nil {
+			return frame{}, err
+		}
+		left := f.left
+		if f, err = e.Read(ctx, f); err != errEmpty {
+			f.left = left
+			return f, err
+		}
+	}
+	return frame{}, errEmpty
 }
 
 // sessionStats is one session in the answer of /stats.

@@ -81,7 +81,7 @@ func (q forgetful) Pop(ctx context.Context, session string) (frame, error) {
 func (q forgetful) once() *redisQueue {
 	c := *q.redisQueue
 	c.rdb = tryOnce{c.rdb}
-	c.settler = &settler{q: &c, wake: make(chan struct{}, 1), delivered: map[keys][]string{}}
+	c.settler = &settler{q: &c, wake: make(chan struct{}, 1), delivered: map[keys][]string{}, kept: map[string]kept{}}
 	return &c
 }
 

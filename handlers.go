@@ -1,11 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // handleSession issues a fresh session id.
@@ -62,45 +62,84 @@ func (s *server) push(w http.ResponseWriter, r *http.Request, session string, im
 	}{session, stored.sequence, stored.queued})
 }
 
-// handlePop hands out the oldest image. One that could not be written whole goes
-// back to its place.
+// handlePop hands out the oldest image, or the one after the reader's own place.
 func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
 	session, err := sessionOf(r)
 	if err != nil {
 		return err
 	}
-	f, err := s.queue.Pop(r.Context(), session)
-	if err == errEmpty {
-		return s.writeNoData(w)
-	}
+	q, err := s.readingOf(r)
 	if err != nil {
 		return err
 	}
+	if q.after != nil {
+		f, err := s.following(r, session, q)
+		return s.writeImage(w, f, q, err)
+	}
+	f, err := s.pop(r, session, q.wait)
+	if err != nil {
+		return s.writeImage(w, f, q, err)
+	}
+	return s.deliver(w, r, f)
+}
+
+// pop takes the oldest image, and waits for one if it has to and may.
+func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame, error) {
+	f, err := s.queue.Pop(r.Context(), session)
+	if err != errEmpty || wait == 0 {
+		return f, err
+	}
+	ctx, cancel := s.patience(r, wait)
+	defer cancel()
+	return s.lines.pop(ctx, session)
+}
+
+// deliver writes an image that was popped. One that could not be written whole
+// goes back to its place.
+func (s *server) deliver(w http.ResponseWriter, r *http.Request, f frame) error {
 	delivered := false
 	defer func() { s.queue.Settle(f, delivered) }()
 	if r.Context().Err() != nil {
 		return cutShort(r.Context().Err()) // the consumer hung up while the image was fetched
 	}
 	describe(w.Header(), f)
-	err = writeBody(w, s.cfg.mimeType, f.data)
+	err := writeBody(w, http.StatusOK, s.cfg.mimeType, f.data)
 	delivered = err == nil
 	return err
 }
 
 // handlePeek answers HEAD: the headers of the answer to GET, and nothing removed.
+// It does not wait.
 func (s *server) handlePeek(w http.ResponseWriter, r *http.Request) error {
 	session, err := sessionOf(r)
 	if err != nil {
 		return err
 	}
-	f, err := s.queue.Peek(r.Context(), session)
+	q, err := s.readingOf(r)
+	if err != nil {
+		return err
+	}
+	which := pick{}
+	if q.after != nil {
+		which = pick{after: *q.after, popped: true}
+	}
+	f, err := s.queue.Look(r.Context(), session, which)
+	return s.writeImage(w, f, q, err)
+}
+
+// writeImage answers with an image that stays where it is, or as the empty queue
+// does. Without its bytes an image answers HEAD.
+func (s *server) writeImage(w http.ResponseWriter, f frame, q reading, err error) error {
 	if err == errEmpty {
-		return s.writeNoData(w)
+		return s.writeNoData(w, q.noData)
 	}
 	if err != nil {
 		return err
 	}
 	describe(w.Header(), f)
+	if f.data != nil {
+		return writeBody(w, http.StatusOK, s.cfg.mimeType, f.data)
+	}
 	w.Header().Set("Content-Type", s.cfg.mimeType)
 	w.Header().Set("Content-Length", strconv.Itoa(f.size))
 	return nil
@@ -108,18 +147,22 @@ func (s *server) handlePeek(w http.ResponseWriter, r *http.Request) error {
 
 // describe sets the headers that tell about an image.
 func describe(h http.Header, f frame) {
-	us := f.arrival.UnixMicro()
 	h.Set("X-Sequence", strconv.FormatInt(f.sequence, 10))
-	h.Set("X-Timestamp", fmt.Sprintf("%d.%06d", us/1e6, us%1e6))
+	h.Set("X-Timestamp", timestamp(f.arrival))
 	h.Set("X-Queue-Length", strconv.Itoa(f.left))
 }
 
-// writeNoData answers for an empty queue.
-func (s *server) writeNoData(w http.ResponseWriter) error {
+// writeNoData answers for an empty queue: with the image, whatever the status, but
+// for the one that has no body.
+func (s *server) writeNoData(w http.ResponseWriter, status int) error {
 	h := w.Header()
 	h.Set("X-No-Data", "true")
 	h.Set("X-Queue-Length", "0")
-	return writeBody(w, "image/png", s.noData)
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return nil
+	}
+	return writeBody(w, status, "image/png", s.noData)
 }
 
 // handleStats lists the sessions that hold images.
@@ -154,7 +197,7 @@ func (s *server) handleReady(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) handleNotFound(http.ResponseWriter, *http.Request) error {
-	return refuse(http.StatusNotFound, "no such path: there are /session, /image/{session}, /imageForm/{session}, /stats, /healthz and /readyz")
+	return refuse(http.StatusNotFound, "no such path: there are /session, /image/{session}, /imageForm/{session}, /stream/{session}, /snapshot/{session}, /stats, /healthz and /readyz")
 }
 
 // noSession refuses a path that ends where the session id should be.

@@ -23,5 +23,6 @@ var bucketKeys = func() (all [buckets]keys) {
 func (k keys) sessions() string            { return string(k) + "sessions" }
 func (k keys) queue(session string) string { return string(k) + "queue:" + session }
 func (k keys) meta(session string) string  { return string(k) + "meta:" + session }
+func (k keys) wake(session string) string  { return string(k) + "wake:" + session }
 func (k keys) image(id string) string      { return string(k) + "image:" + id }
 func (k keys) out(id string) string        { return string(k) + "out:" + id }

@@ -94,7 +94,9 @@ func runServer(ctx context.Context, cfg config, log *slog.Logger, wrap func(port
 	q := newEngine(cfg, log)
 	defer q.Close()
 
-	h := newServer(cfg, q, log).routes()
+	s := newServer(cfg, q, log)
+	s.stopping = ctx
+	h := s.routes()
 	if wrap != nil {
 		h = wrap(ln.Addr().(*net.TCPAddr).Port, h)
 	}

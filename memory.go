@@ -22,10 +22,13 @@ type memoryQueue struct {
 	stop  chan struct{}
 
 	mu       sync.Mutex
-	held     int64 // bytes charged for the images in the queues
+	held     int64 // bytes charged for the images in the queues, and those kept
 	sessions map[string]*memorySession
 	idle     *list.List // of *memorySession, least recently pushed first
 	images   *list.List // of frame, oldest first, over all sessions
+	kept     *list.List // of frame: the newest image of a session, when it was popped
+
+	watchers *watchers
 }
 
 // memorySession is one session's queue. Its images are a subsequence of the
@@ -36,6 +39,7 @@ type memorySession struct {
 	pushed   time.Time
 	place    *list.Element // in idle
 	queue    list.List     // of elements of images, oldest first
+	kept     *list.Element // in kept, for those who look without taking; or nil
 }
 
 func newMemoryQueue(ttl time.Duration, limit int64, now func() time.Time) *memoryQueue {
@@ -45,6 +49,8 @@ func newMemoryQueue(ttl time.Duration, limit int64, now func() time.Time) *memor
 		sessions: map[string]*memorySession{},
 		idle:     list.New(),
 		images:   list.New(),
+		kept:     list.New(),
+		watchers: newWatchers(),
 	}
 	go q.sweepEvery(min(time.Second, ttl))
 	return q
@@ -63,11 +69,23 @@ func (q *memoryQueue) Ping(context.Context) error { return nil }
 func (q *memoryQueue) Buffer(size int) []byte { return make([]byte, size) }
 
 func (q *memoryQueue) Push(_ context.Context, session string, image []byte) (receipt, error) {
+	f, queued, err := q.push(session, image)
+	if err != nil {
+		return receipt{}, err
+	}
+	q.watchers.tell(f)
+	return receipt{sequence: f.sequence, queued: queued}, nil
+}
+
+func (q *memoryQueue) push(session string, image []byte) (f frame, queued int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.sweep()
+	for q.held+charge(len(image)) > q.limit && q.kept.Len() > 0 {
+		q.dropKept(q.sessions[q.kept.Front().Value.(frame).session])
+	}
 	if q.held+charge(len(image)) > q.limit {
-		return receipt{}, errFull
+		return frame{}, 0, errFull
 	}
 	s := q.sessions[session]
 	if s == nil {
@@ -78,11 +96,11 @@ func (q *memoryQueue) Push(_ context.Context, session string, image []byte) (rec
 	s.sequence++
 	s.pushed = now
 	q.idle.MoveToBack(s.place)
-	s.queue.PushBack(q.images.PushBack(frame{
-		session: session, sequence: s.sequence, arrival: now, size: len(image), data: image,
-	}))
-	q.held += charge(len(image))
-	return receipt{sequence: s.sequence, queued: s.queue.Len()}, nil
+	q.dropKept(s)
+	f = frame{session: session, sequence: s.sequence, arrival: now, size: len(image), data: image}
+	s.queue.PushBack(q.images.PushBack(f))
+	q.held += charge(f.size)
+	return f, s.queue.Len(), nil
 }
 
 func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
@@ -95,45 +113,40 @@ func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
 	}
 	f := q.removeHead(s)
 	f.left = s.queue.Len()
+	if f.sequence == s.sequence {
+		q.keep(s, f)
+	}
 	return f, nil
 }
 
 // Settle puts an undelivered image back before every image that came after it.
 func (q *memoryQueue) Settle(f frame, delivered bool) {
-	if delivered {
-		return
+	if !delivered && q.putBack(f) {
+		q.watchers.tell(frame{session: f.session})
 	}
+}
+
+func (q *memoryQueue) putBack(f frame) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.sweep()
 	s := q.sessions[f.session]
 	if s == nil || q.expired(f, now) {
-		return
+		return false
 	}
-	behind := first(&s.queue, func(e *list.Element) bool {
-		return e.Value.(*list.Element).Value.(frame).sequence >= f.sequence
-	})
-	if behind != nil && behind.Value.(*list.Element).Value.(frame).sequence == f.sequence {
-		return // it is back already
+	behind := first(&s.queue, func(e *list.Element) bool { return queued(e).sequence >= f.sequence })
+	if behind != nil && queued(behind).sequence == f.sequence {
+		return false // it is back already
+	}
+	if f.sequence == s.sequence {
+		q.dropKept(s)
 	}
 	image := insertBefore(q.images, f, first(q.images, func(e *list.Element) bool {
 		return e.Value.(frame).arrival.After(f.arrival)
 	}))
 	insertBefore(&s.queue, image, behind)
 	q.held += charge(f.size)
-}
-
-func (q *memoryQueue) Peek(_ context.Context, session string) (frame, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.sweep()
-	s := q.sessions[session]
-	if s == nil || s.queue.Len() == 0 {
-		return frame{}, errEmpty
-	}
-	f := s.queue.Front().Value.(*list.Element).Value.(frame)
-	f.data, f.left = nil, s.queue.Len()-1
-	return f, nil
+	return true
 }
 
 func (q *memoryQueue) Stats(context.Context) ([]sessionStats, error) {
@@ -161,6 +174,7 @@ func (q *memoryQueue) sweep() time.Time {
 			break
 		}
 		q.idle.Remove(e)
+		q.dropKept(s)
 		delete(q.sessions, s.id)
 	}
 	return now
@@ -174,7 +188,7 @@ func (q *memoryQueue) sweepEvery(interval time.Duration) {
 		select {
 		case <-ticker.C:
 			q.mu.Lock()
-			q.sweep()
+			q.sweepKept(q.sweep())
 			q.mu.Unlock()
 		case <-q.stop:
 			return
@@ -190,6 +204,9 @@ func (q *memoryQueue) removeHead(s *memorySession) frame {
 	q.held -= charge(f.size)
 	return f
 }
+
+// queued returns the frame of an element of a session's queue.
+func queued(e *list.Element) frame { return e.Value.(*list.Element).Value.(frame) }
 
 func charge(size int) int64 { return int64(max(size, leastCharge)) }
 

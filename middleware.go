@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -12,6 +13,7 @@ var (
 	anyOrigin = []string{"*"}
 	noStore   = []string{"no-store"}
 	noSniff   = []string{"nosniff"}
+	keepAlive = []string{"keep-alive"}
 	exposed   = []string{"X-Sequence, X-Timestamp, X-Queue-Length, X-No-Data, Retry-After"}
 )
 
@@ -24,6 +26,9 @@ func commonHeaders(next http.Handler) http.Handler {
 		h["X-Content-Type-Options"] = noSniff
 		h["Access-Control-Allow-Origin"] = anyOrigin
 		h["Access-Control-Expose-Headers"] = exposed
+		if r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Connection"), "keep-alive") {
+			h["Connection"] = keepAlive // old Arduino clients keep a connection only if told so
+		}
 		next.ServeHTTP(w, r)
 	})
 }

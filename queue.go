@@ -22,8 +22,8 @@ var (
 	popSource string
 	//go:embed lua/unpop.lua
 	unpopSource string
-	//go:embed lua/peek.lua
-	peekSource string
+	//go:embed lua/look.lua
+	lookSource string
 	//go:embed lua/stats.lua
 	statsSource string
 	//go:embed lua/rebase.lua
@@ -33,12 +33,12 @@ var (
 	unpushScript = redis.NewScript(unpushSource)
 	popScript    = redis.NewScript(popSource)
 	unpopScript  = redis.NewScript(unpopSource)
-	peekScript   = redis.NewScript(peekSource)
+	lookScript   = redis.NewScript(lookSource)
 	statsScript  = redis.NewScript(statsSource)
 	rebaseScript = redis.NewScript(rebaseSource)
 
 	scripts = []*redis.Script{
-		pushScript, unpushScript, popScript, unpopScript, peekScript, statsScript, rebaseScript,
+		pushScript, unpushScript, popScript, unpopScript, lookScript, statsScript, rebaseScript,
 	}
 )
 
@@ -46,9 +46,6 @@ const (
 	// buckets is how many index shards there are. The bucket is the hash tag of
 	// all keys of its sessions, so a script finds them on one Cluster node.
 	buckets = 64
-
-	// statsPage bounds the sessions one run of the stats script looks at.
-	statsPage = 1000
 )
 
 // redisQueue is the engine on Redis. Push and Pop are one round trip each, and
@@ -60,6 +57,7 @@ type redisQueue struct {
 	callers *callers
 	buffers *buffers
 	settler *settler
+	wakes   *wakes
 }
 
 func newRedisQueue(opt *redis.Options, ttl time.Duration, log *slog.Logger) *redisQueue {
@@ -69,6 +67,7 @@ func newRedisQueue(opt *redis.Options, ttl time.Duration, log *slog.Logger) *red
 func newRedisQueueOn(rdb redis.UniversalClient, ttl time.Duration, log *slog.Logger) *redisQueue {
 	q := &redisQueue{rdb: rdb, ttl: ttl, log: log, callers: newCallers(), buffers: new(buffers)}
 	q.settler = newSettler(q)
+	q.wakes = newWakes(rdb)
 	go q.warmUp()
 	return q
 }
@@ -85,6 +84,7 @@ func (q *redisQueue) warmUp() {
 // Close finishes what is to be settled, then hangs up.
 func (q *redisQueue) Close() {
 	q.settler.close()
+	q.wakes.close()
 	q.rdb.Close()
 }
 
@@ -136,6 +136,7 @@ func (q *redisQueue) sendPush(ctx context.Context, p redis.Pipeliner, session st
 			k.meta(session),
 			k.sessions(),
 			k.image(t.id()),
+			k.wake(session),
 		},
 		session,
 		t.caller.name,
@@ -221,6 +222,7 @@ func (q *redisQueue) sendUnpop(ctx context.Context, p redis.Pipeliner, session s
 			k.queue(session),
 			k.meta(session),
 			k.out(t.id()),
+			k.wake(session),
 		},
 		t.caller.name,
 		t.call,
@@ -242,81 +244,4 @@ func (q *redisQueue) sendUnpush(ctx context.Context, p redis.Pipeliner, session 
 		t.call,
 		sequenceMemory.Milliseconds(),
 	)
-}
-
-func (q *redisQueue) Peek(ctx context.Context, session string) (frame, error) {
-	k := keysOf(session)
-	answer, err := q.call(ctx, session, func(p redis.Pipeliner) *redis.Cmd {
-		return p.EvalSha(
-			ctx, peekScript.Hash(),
-			[]string{k.queue(session)},
-			k.image(""),
-			q.ttl.Milliseconds(),
-		)
-	})
-	switch {
-	case err != nil:
-		return frame{}, fmt.Errorf("peek: %w", err)
-	case answer.text == "":
-		return frame{}, errEmpty
-	}
-	f, err := parsePeek(answer.text)
-	f.session = session
-	return f, err
-}
-
-// Stats asks every index shard in one pipeline, and again those that have more
-// than a page.
-func (q *redisQueue) Stats(ctx context.Context) ([]sessionStats, error) {
-	found := map[string]int{}
-	shards := make([]keys, buckets)
-	for b := range shards {
-		shards[b] = bucketKeys[b]
-	}
-	for offset := 0; len(shards) > 0; offset += statsPage {
-		var err error
-		if shards, err = q.statsPages(ctx, shards, offset, found); err != nil {
-			return nil, fmt.Errorf("stats: %w", err)
-		}
-	}
-	stats := make([]sessionStats, 0, len(found))
-	for id, images := range found {
-		stats = append(stats, sessionStats{ID: id, Len: images})
-	}
-	return stats, nil
-}
-
-// statsPages adds one page of each shard to found and returns the shards that
-// have more.
-func (q *redisQueue) statsPages(ctx context.Context, shards []keys, offset int, found map[string]int) ([]keys, error) {
-	pages := make([]*redis.Cmd, len(shards))
-	_, err := q.persist(ctx, func(ctx context.Context) error {
-		pipeline := q.rdb.Pipeline()
-		for i, k := range shards {
-			pages[i] = pipeline.EvalSha(
-				ctx, statsScript.Hash(),
-				[]string{k.sessions()},
-				k.queue(""),
-				q.ttl.Milliseconds(),
-				offset,
-				statsPage,
-			)
-		}
-		_, err := pipeline.Exec(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var more []keys
-	for i, page := range pages {
-		read, err := parseStats(page, found)
-		if err != nil {
-			return nil, err
-		}
-		if read == statsPage {
-			more = append(more, shards[i])
-		}
-	}
-	return more, nil
 }

@@ -230,24 +230,107 @@ func TestQueueGivesBackInPlace(t *testing.T) {
 	})
 }
 
-func TestQueuePeekTakesNothing(t *testing.T) {
+func TestQueueLookTakesNothing(t *testing.T) {
+	t.Parallel()
+	const ttl = 2 * time.Second
+	onEngines(t, ttl, func(t *testing.T, f *fixture) {
+		session := newSession()
+		var none int64 = -1
+		look := func(what string, which pick, sequence int64, left int) {
+			t.Helper()
+			got, err := read(t.Context(), f, session, which)
+			if sequence == none {
+				if !errors.Is(err, errEmpty) {
+					t.Errorf("%s: got image %d, error %v, want none", what, got.sequence, err)
+				}
+				return
+			}
+			if err != nil || got.sequence != sequence || got.left != left || string(got.data) != fmt.Sprint("image ", sequence) ||
+				got.size != len(got.data) || time.Until(got.expiry) > ttl || time.Until(got.expiry) < 0 {
+				t.Errorf("%s: got %+v, error %v, want image %d with %d left", what, got, err, sequence, left)
+			}
+		}
+		newest, popped := pick{newest: true}, pick{newest: true, popped: true}
+		after := func(n int64) pick { return pick{after: n, popped: true} }
+		look("the newest of nothing", popped, none, 0)
+		look("the oldest of nothing", pick{}, none, 0)
+		for i := range 4 {
+			f.push(t, session, fmt.Sprint("image ", i+1))
+		}
+		for range 2 {
+			look("the oldest", pick{}, 1, 3)
+			look("the newest", newest, 4, 0)
+			look("after 0", after(0), 1, 3)
+			look("after 2", after(2), 3, 1)
+			look("after the newest", after(4), none, 0)
+			look("ahead of the session", after(99), 1, 3)
+		}
+		f.take(t, session)
+		look("after 0 when 1 is taken", after(0), 2, 2)
+		f.take(t, session)
+		f.take(t, session)
+		last := must(f.Pop(t.Context(), session))(t)
+		look("the oldest when all are taken", pick{}, none, 0)
+		look("the newest when it is taken", newest, none, 0)
+		look("the newest although it is taken", popped, 4, 0)
+		look("after 1, the newest taken", after(1), 4, 0)
+		look("after the newest, taken", after(4), none, 0)
+		f.Settle(last, false)
+		eventually(t, func() bool { return f.length(t, session) == 1 })
+		look("the newest, back again", newest, 4, 0)
+		f.take(t, session)
+		look("the newest, delivered", popped, 4, 0)
+		f.elapse(ttl / 4)
+		look("the newest, too old", pick{newest: true, popped: true, within: ttl / 8}, none, 0)
+		look("the newest, young enough", pick{newest: true, popped: true, within: ttl / 2}, 4, 0)
+		f.push(t, session, "image 5")
+		look("the newest of two", popped, 5, 0)
+		f.take(t, session)
+		f.elapse(ttl)
+		look("the newest, expired", popped, none, 0)
+		look("after 3, expired", after(3), none, 0)
+	})
+}
+
+// Whoever watches is told of each image, wherever it was pushed, and of one that
+// comes back.
+func TestQueueWatch(t *testing.T) {
 	t.Parallel()
 	onEngines(t, time.Minute, func(t *testing.T, f *fixture) {
 		session := newSession()
-		if _, err := f.Peek(t.Context(), session); !errors.Is(err, errEmpty) {
-			t.Errorf("peek into nothing: got error %v, want errEmpty", err)
-		}
-		f.push(t, session, "first")
-		f.push(t, session, "second image")
-		for range 3 {
-			got := must(f.Peek(t.Context(), session))(t)
-			if got.sequence != 1 || got.size != len("first") || got.left != 1 || got.data != nil {
-				t.Errorf("peek: got %+v", got)
+		told := make(chan frame, 100)
+		stop := f.Watch(session, func(f frame) { told <- f })
+		stopOther := f.Watch(newSession(), func(f frame) {
+			if f.sequence != 0 {
+				t.Errorf("told of %+v, which nobody pushed", f)
+			}
+		})
+		defer stopOther()
+		if _, isMemory := f.engine.(*memoryQueue); !isMemory {
+			if first := <-told; first.sequence != 0 || first.session != session {
+				t.Errorf("when the subscription stands: told of %+v, want of nothing particular", first)
 			}
 		}
-		peeked := must(f.Peek(t.Context(), session))(t)
-		if popped := f.take(t, session); !popped.arrival.Equal(peeked.arrival) || string(popped.data) != "first" {
-			t.Errorf("pop after peek: got %+v, peeked %+v", popped, peeked)
+		for i := range 3 {
+			image := fmt.Sprint("image ", i+1)
+			f.push(t, session, image)
+			got := must(f.Read(t.Context(), <-told))(t)
+			if got.session != session || got.sequence != int64(i+1) || string(got.data) != image || time.Until(got.expiry) > time.Minute {
+				t.Errorf("push %d: told of %+v", i+1, got)
+			}
+		}
+		image := must(f.Pop(t.Context(), session))(t)
+		f.Settle(image, false)
+		if got := <-told; got.sequence != 0 || got.session != session {
+			t.Errorf("an image came back: told of %+v", got)
+		}
+		stop()
+		stop2 := f.Watch(session, func(frame) {}) // again, by another
+		defer stop2()
+		f.push(t, session, "unheard")
+		time.Sleep(50 * time.Millisecond)
+		if len(told) > 0 {
+			t.Errorf("told of %+v after the end", <-told)
 		}
 	})
 }

@@ -27,13 +27,27 @@ func parseFrame(answer string) (frame, error) {
 	return frame{sequence: n[0], arrival: time.UnixMicro(n[1]), left: int(n[2])}, nil
 }
 
-// parsePeek reads what peek.lua returns.
-func parsePeek(answer string) (frame, error) {
+// parseLook reads what look.lua returns.
+func parseLook(answer string) (frame, error) {
 	n, err := parseNumbers(answer, 4)
 	if err != nil {
-		return frame{}, fmt.Errorf("peek.lua: %w", err)
+		return frame{}, fmt.Errorf("look.lua: %w", err)
 	}
-	return frame{sequence: n[0], arrival: time.UnixMicro(n[1]), left: int(n[2]), size: int(n[3])}, nil
+	return frame{
+		sequence: n[0], arrival: time.UnixMicro(n[1]), left: int(n[2]), size: int(n[3]),
+		key: answer[strings.LastIndexByte(answer, ' ')+1:],
+	}, nil
+}
+
+// parseWake reads what push.lua publishes; what it cannot read says only that
+// something came.
+func parseWake(session, message string) frame {
+	n, err := parseNumbers(message, 2)
+	if err != nil {
+		return frame{session: session}
+	}
+	id := message[strings.LastIndexByte(message, ' ')+1:]
+	return frame{session: session, sequence: n[0], arrival: time.UnixMicro(n[1]), key: keysOf(session).image(id)}
 }
 
 // parseStats reads what stats.lua returns into found, and how many entries of

@@ -91,11 +91,11 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	if err := json.NewEncoder(&body).Encode(v); err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	return writeBody(w, "application/json", body.Bytes())
+	return writeBody(w, http.StatusOK, "application/json", body.Bytes())
 }
 
 func writeText(w http.ResponseWriter, text string) error {
-	return writeBody(w, "text/plain; charset=utf-8", []byte(text))
+	return writeBody(w, http.StatusOK, "text/plain; charset=utf-8", []byte(text))
 }
 
 // A client has writeLimit, and time for its bytes at slowest a second, to accept
@@ -107,7 +107,7 @@ const (
 
 // writeBody writes and flushes a whole body, so that an error means that it did
 // not go out.
-func writeBody(w http.ResponseWriter, kind string, body []byte) error {
+func writeBody(w http.ResponseWriter, status int, kind string, body []byte) error {
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
@@ -117,6 +117,7 @@ func writeBody(w http.ResponseWriter, kind string, body []byte) error {
 		return cutShort(err)
 	}
 	defer rc.SetWriteDeadline(time.Time{})
+	w.WriteHeader(status)
 	if _, err := w.Write(body); err != nil {
 		return cutShort(err)
 	}

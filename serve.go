@@ -16,6 +16,9 @@ const (
 	graceLimit  = 10 * time.Second  // for what is in flight when the server stops
 )
 
+// connKey finds the connection of a request in its context.
+type connKey struct{}
+
 // serve answers on a listener until ctx ends, then finishes what is in flight.
 func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
@@ -23,7 +26,10 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logge
 		ReadHeaderTimeout: headerLimit,
 		IdleTimeout:       quietLimit,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"path"
@@ -10,14 +11,23 @@ import (
 
 // server answers HTTP from one engine.
 type server struct {
-	cfg    config
-	queue  engine
-	noData []byte // PNG
-	log    *slog.Logger
+	cfg      config
+	queue    engine
+	lines    *lines
+	feeds    *feeds
+	noData   []byte          // PNG
+	stopping context.Context // ends when the server is to stop
+	log      *slog.Logger
 }
 
 func newServer(cfg config, queue engine, log *slog.Logger) *server {
-	return &server{cfg: cfg, queue: queue, noData: noDataPNG(cfg.width(), cfg.height), log: log}
+	return &server{
+		cfg: cfg, queue: queue, log: log,
+		lines:    newLines(queue),
+		feeds:    newFeeds(queue, newPartMaker(cfg), log),
+		noData:   noDataPNG(cfg.width(), cfg.height),
+		stopping: context.Background(),
+	}
 }
 
 // routes returns the whole HTTP surface.
@@ -31,9 +41,14 @@ func (s *server) routes() http.Handler {
 		{"POST /image/{session}", s.handlePush},
 		{"PUT /image/{session}", s.handlePush},
 		{"POST /imageForm/{session}", s.handlePushForm},
+		//		{"POST /stream/{session}", s.handleIngest},
+		//		{"PUT /stream/{session}", s.handleIngest},
 		// consumers
 		{"GET /image/{session}", s.handlePop},
 		{"HEAD /image/{session}", s.handlePeek}, // else GET's handler would run, and pop
+		// viewers
+		{"GET /stream/{session}", s.handleStream},
+		{"GET /snapshot/{session}", s.handleSnapshot},
 		// operators
 		{"GET /stats", s.handleStats},
 		{"GET /healthz", s.handleHealth},
@@ -53,7 +68,7 @@ func (s *server) routes() http.Handler {
 		}
 		mux.Handle(route, s.handler(otherMethods(append(allowed, http.MethodOptions))))
 	}
-	for _, route := range []string{"/image", "/imageForm"} {
+	for _, route := range []string{"/image", "/imageForm", "/stream", "/snapshot"} {
 		mux.Handle(route+"/{$}", s.handler(noSession)) // also /image/%2F
 		mux.Handle(route, s.handler(s.handleNotFound)) // else it would be redirected
 	}

@@ -20,6 +20,14 @@ type settler struct {
 	mu        sync.Mutex
 	todo      []settlement
 	delivered map[keys][]string // the bytes of delivered images, by bucket
+	kept      map[string]kept   // by session
+}
+
+// kept is the newest image of a session, delivered, and left in Redis until a
+// newer one is: those who look without taking may want it.
+type kept struct {
+	key   string
+	until time.Time // by when it is gone anyway
 }
 
 // settlement is one thing to do. It may run more than once.
@@ -41,19 +49,45 @@ const (
 
 func newSettler(q *redisQueue) *settler {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &settler{q: q, wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), delivered: map[keys][]string{}}
+	s := &settler{
+		q: q, wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		delivered: map[keys][]string{}, kept: map[string]kept{},
+	}
 	go s.run(ctx)
 	return s
 }
 
-// free removes the bytes of a delivered image: with the next call of its bucket,
-// or soon.
+// free removes the bytes of a delivered image, with the next call of its bucket or
+// soon. Those of a session's newest image stay, and those that stayed before go.
 func (s *settler) free(f frame) {
 	k := keysOf(f.session)
 	s.mu.Lock()
-	s.delivered[k] = append(s.delivered[k], k.out(f.ticket.id()))
-	s.mu.Unlock()
-	s.kick()
+	defer s.mu.Unlock()
+	key := k.out(f.ticket.id())
+	if f.left == 0 {
+		before := s.kept[f.session]
+		s.kept[f.session] = kept{key, time.Now().Add(s.q.ttl)}
+		s.forgetKept()
+		key = before.key
+	}
+	if key != "" {
+		s.delivered[k] = append(s.delivered[k], key)
+		s.kick()
+	}
+}
+
+// forgetKept forgets what Redis has forgotten: two sessions looked at for each that
+// is added keep the map as small as it can be.
+func (s *settler) forgetKept() {
+	looked := 0
+	for session, image := range s.kept { // starts anywhere
+		if time.Now().After(image.until) {
+			delete(s.kept, session)
+		}
+		if looked++; looked == 2 {
+			return
+		}
+	}
 }
 
 // take returns the keys of a bucket that are to be removed.

@@ -6,7 +6,9 @@ GETs next in the same pipeline. They keep their PX, so they are gone at the end
 of the image's life whoever holds them. For callers and calls see push.lua.
 
 KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
-KEYS[2]  meta    hash    is:{b}:meta:<session>   <caller>: "<call> <answer>" of its last call
+KEYS[2]  meta    hash    is:{b}:meta:<session>   sequence; taken: "<sequence> <arrival> <key>" of the
+                                                newest image, once it was popped;
+                                                <caller>: "<call> <answer>" of its last call
 KEYS[3]  out     string  is:{b}:out:<id>         where the bytes go; id: <caller>-<call>
 
 ARGV[1]  caller  text
@@ -28,7 +30,8 @@ Cost     O(log n), and O(e) where e images at the head have expired; at most 100
 local queue, meta, out = KEYS[1], KEYS[2], KEYS[3]
 local caller, call, images, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local last, answer = string.match(redis.call('HGET', meta, caller) or '0 ', '^(%d+) (.*)$')
+local known = redis.call('HMGET', meta, caller, 'sequence')
+local last, answer = string.match(known[1] or '0 ', '^(%d+) (.*)$')
 if tonumber(last) > tonumber(call) then return 'void' end
 if last == call then return answer end
 
@@ -50,6 +53,7 @@ for _ = 1, 1000 do
   elseif not redis.pcall('RENAME', images .. id, out).err then
     answer = string.format('%s %.0f %d %s', sequence, arrival, redis.call('ZCARD', queue), id)
     redis.call('HSET', meta, caller, string.format('%d %s', call, answer))
+    if sequence == known[2] then redis.call('HSET', meta, 'taken', string.format('%s %.0f %s', sequence, arrival, out)) end
     return answer
   end
 end

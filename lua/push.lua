@@ -11,6 +11,7 @@ KEYS[2]  meta      hash    is:{b}:meta:<session>   sequence; newest: latest arri
                                                    <caller>: "<call> <answer>" of its last call
 KEYS[3]  sessions  zset    is:{b}:sessions         session, scored by when it is over (Unix us)
 KEYS[4]  image     string  is:{b}:image:<id>       the bytes; id: <caller>-<call>
+KEYS[5]  wake      channel is:{b}:wake:<session>   told "<sequence> <arrival> <id>"
 
 ARGV[1]  session   text
 ARGV[2]  caller    text
@@ -26,7 +27,7 @@ Returns  "<sequence> <queued>"  stored
 Cost     O(log n), and once in a quarter of a life O(e) for e expired images.
 ]]
 
-local queue, meta, sessions, image = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local queue, meta, sessions, image, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local session, caller, call, life, memory = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local known = redis.call('HMGET', meta, 'sequence', 'newest', caller)
@@ -54,4 +55,5 @@ if renew then
 end
 redis.call('HSET', meta, 'sequence', sequence, 'newest', arrival, caller, string.format('%d %s', call, answer))
 if renew then redis.call('PEXPIRE', meta, memory + life) end
+redis.call('PUBLISH', wake, string.format('%d %.0f %s-%d', sequence, arrival, caller, call))
 return answer

@@ -7,6 +7,7 @@ known whether the pop ran: after this it has taken nothing and never will.
 KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
 KEYS[2]  meta    hash    is:{b}:meta:<session>   <caller>: "<call> <answer>" of its last call
 KEYS[3]  out     string  is:{b}:out:<id>         the bytes the pop took; id: <caller>-<call>
+KEYS[4]  wake    channel is:{b}:wake:<session>   told "" when the image is back
 
 ARGV[1]  caller  text
 ARGV[2]  call    number of the pop
@@ -20,7 +21,7 @@ Derived  is:{b}:image:<id>, from ARGV[3] and the answer; the hash tag is that of
 Cost     O(log n).
 ]]
 
-local queue, meta, out = KEYS[1], KEYS[2], KEYS[3]
+local queue, meta, out, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local caller, call, images, memory = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local last, answer = string.match(redis.call('HGET', meta, caller) or '0 ', '^(%d+) (.*)$')
@@ -32,6 +33,7 @@ if last == call and answer ~= 'void' and rest > 0 then
   redis.call('RENAME', out, images .. id)
   redis.call('ZADD', queue, arrival, string.format('%s:%s', sequence, id))
   redis.call('PEXPIRE', queue, math.max(rest, redis.call('PTTL', queue)))
+  redis.call('PUBLISH', wake, '')
   back = 1
 end
 redis.call('HSET', meta, caller, string.format('%d void', call))

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"math"
+	"mime"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/redis/go-redis/v9"
+)
+
+func parseInt(s string, least, most int) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < least || n > most {
+		return 0, errNotAllowed
+	}
+	return n, nil
+}
+
+func parseNumber(s string, least, most float64) (float64, error) {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(f >= least && f <= most) { // NaN fails too
+		return 0, errNotAllowed
+	}
+	return f, nil
+}
+
+func parseSeconds(s string, least, most float64) (time.Duration, error) {
+	f, err := parseNumber(s, least, most)
+	return time.Duration(math.Round(f*1000)) * time.Millisecond, err
+}
+
+const noDataRule = "a status from 200 to 599 that can come with an image, such as 200, 404 or 503, or 204 for no image"
+
+// parseNoDataStatus leaves out what is no final answer, sends elsewhere, or speaks
+// of a request that the client did not make.
+func parseNoDataStatus(s string) (int, error) {
+	status, err := parseInt(s, 200, 599)
+	if err != nil || status == 205 || status == 206 || status >= 300 && status < 400 {
+		return 0, errNotAllowed
+	}
+	return status, nil
+}
+
+func parseSize(s string, most uint64) (int64, error) {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n < 1 || n > most {
+		return 0, errNotAllowed
+	}
+	return int64(n), nil
+}
+
+// parseRatio reads a decimal or a fraction of two decimals.
+func parseRatio(s string) (float64, error) {
+	over, under, isFraction := strings.Cut(s, "/")
+	ratio, err := strconv.ParseFloat(strings.TrimSpace(over), 64)
+	if err != nil {
+		return 0, errNotAllowed
+	}
+	if isFraction {
+		divisor, err := strconv.ParseFloat(strings.TrimSpace(under), 64)
+		if err != nil {
+			return 0, errNotAllowed
+		}
+		ratio /= divisor
+	}
+	if !(ratio >= 0.1 && ratio <= 10) { // NaN fails too
+		return 0, errNotAllowed
+	}
+	return ratio, nil
+}
+
+func parseImageType(s string) (string, error) {
+	kind, params, err := mime.ParseMediaType(s)
+	if err != nil || len(params) > 0 || !strings.HasPrefix(kind, "image/") || strings.Contains(kind, "svg") {
+		return "", errNotAllowed
+	}
+	return kind, nil
+}
+
+func parseBaseURL(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		return "", errNotAllowed
+	}
+	return strings.TrimRight(s, "/"), nil
+}
+
+var hostName = regexp.MustCompile(`^([A-Za-z0-9._:-]+|\[[A-Fa-f0-9:.]+\](:[0-9]+)?)$`)
+
+func parseRedis(s string) (*redis.Options, error) {
+	switch {
+	case s == "":
+		return nil, nil
+	case strings.Contains(s, "://"):
+		return redis.ParseURL(s)
+	case !hostName.MatchString(s):
+		return nil, errNotAllowed
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil { // no port, or a bare IPv6 address
+		return &redis.Options{Addr: net.JoinHostPort(strings.Trim(s, "[]"), "6379")}, nil
+	}
+	if _, err := parseInt(port, 1, 65535); err != nil || host == "" {
+		return nil, errNotAllowed
+	}
+	return &redis.Options{Addr: s}, nil
+}
