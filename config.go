@@ -121,7 +121,12 @@ var settings = []setting{
 	{
 		"LOG_LEVEL", "info", "least level logged",
 		"debug, info, warn or error",
-		func(c *config, v string) error { return c.logLevel.UnmarshalText([]byte(v)) },
+		func(c *config, v string) error {
+			if strings.ContainsAny(v, "+-") { // slog knows levels in between
+				return errNotAllowed
+			}
+			return c.logLevel.UnmarshalText([]byte(v))
+		},
 	},
 }
 

@@ -55,7 +55,7 @@ var settingCases = []struct {
 			"::1": " [::1]:6379   0 false", "[::1]": " [::1]:6379   0 false", "[::1]:7000": " [::1]:7000   0 false",
 			"redis://u:p@h:7000/3": "tcp h:7000 u p 3 false", "rediss://h": "tcp h:6379   0 true", "unix:///run/r.sock?db=2": "unix /run/r.sock   2 false",
 		},
-		[]string{"a b", "host:port", "host:0", "host:65536", ":6379", "host:", "[::1", "a]b", "[::1]:x", "host/1", "http://host", "redis://h/x", "redis://h?nonsense=1", "unix://"},
+		[]string{"a b", "host:port", "host:0", "host:65536", ":6379", "host:", "[::1", "a]b", "[::1]:x", "a:b:c", "redis://h:0", "redis://h:99999", "rediss://:6379x", "host/1", "http://host", "redis://h/x", "redis://h?nonsense=1", "unix://"},
 		"host, host:port, or a redis://, rediss:// or unix:// URL",
 	},
 	{
@@ -67,7 +67,7 @@ var settingCases = []struct {
 	{
 		"MIMETYPE", func(c config) any { return c.mimeType },
 		map[string]any{"image/png": "image/png", "Image/WebP": "image/webp", "image/x-portable-pixmap": "image/x-portable-pixmap"},
-		[]string{"png", "image", "image/", "text/html", "image/svg+xml", "image/png; a=b", "image/jpeg, image/png", "image/a\r\nX-Evil: 1"},
+		[]string{"png", "image", "image/", "text/html", "image/svg+xml", "image/x+xml", "image/xml", "image/*", "image/png; a=b", "image/jpeg, image/png", "image/a\r\nX-Evil: 1"},
 		"image/ and a subtype that cannot script, such as image/jpeg, image/png or image/webp",
 	},
 	{
@@ -91,7 +91,7 @@ var settingCases = []struct {
 	{
 		"MAX_IMAGE_BYTES", func(c config) any { return c.maxImage },
 		map[string]any{"1": int64(1), "500k": int64(500000), "5MB": int64(5000000), "10 MiB": int64(10 << 20), "512MiB": int64(512 << 20)},
-		[]string{"0", "-1", "513MiB", "10 MiBs", "lots", "1 QiB", "NaN"},
+		[]string{"0", "-1", "513MiB", "1,5 MiB", ",5", "10 MiBs", "lots", "1 QiB", "NaN"},
 		"a size from 1 to 512 MiB, in bytes or with a unit, such as 500k or 10 MiB",
 	},
 	{
@@ -109,7 +109,7 @@ var settingCases = []struct {
 	{
 		"TEST_URL", func(c config) any { return c.testURL },
 		map[string]any{"http://app:3000": "http://app:3000", "https://example.org/relay/": "https://example.org/relay"},
-		[]string{"app", "app:3000", "ftp://app", "http://", "//app", "http://app?x=1", "http://app#x", "http://a b"},
+		[]string{"app", "app:3000", "ftp://app", "http://", "//app", "http://app?x=1", "http://app?", "http://:80", "http://app:99999", "http://app#x", "http://a b"},
 		"an http:// or https:// URL of a host",
 	},
 	{
@@ -127,7 +127,7 @@ var settingCases = []struct {
 	{
 		"LOG_LEVEL", func(c config) any { return c.logLevel.String() },
 		map[string]any{"debug": "DEBUG", "info": "INFO", "warn": "WARN", "error": "ERROR", "INFO": "INFO"},
-		[]string{"verbose", "1", "trace"},
+		[]string{"verbose", "1", "trace", "info+3"},
 		"debug, info, warn or error",
 	},
 }

@@ -67,6 +67,7 @@ type frame struct {
 	data     []byte
 	key      string // Redis: where the bytes are, when they are not here
 	ticket   ticket // Redis: the pop that took it
+	holds    int    // embedded: how many hold its bytes
 }
 
 // newerThan compares two images of one session. A sequence that begins again does

@@ -52,8 +52,7 @@ func (s *server) push(w http.ResponseWriter, r *http.Request, session string, im
 		return err
 	}
 	if !acceptsJSON(r) {
-		w.Header().Set("Content-Length", "0")
-		return nil
+		return writeNothing(w, http.StatusOK)
 	}
 	return writeJSON(w, struct {
 		Session  string `json:"session"`
@@ -159,8 +158,7 @@ func (s *server) writeNoData(w http.ResponseWriter, status int) error {
 	h.Set("X-No-Data", "true")
 	h.Set("X-Queue-Length", "0")
 	if status == http.StatusNoContent {
-		w.WriteHeader(status)
-		return nil
+		return writeNothing(w, status)
 	}
 	return writeBody(w, status, "image/png", s.noData)
 }
@@ -218,8 +216,7 @@ func otherMethods(allowed []string) handlerFunc {
 		h.Set("Access-Control-Allow-Methods", list)
 		h.Set("Access-Control-Allow-Headers", "*, Authorization")
 		h.Set("Access-Control-Max-Age", "86400")
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		return writeNothing(w, http.StatusNoContent)
 	}
 }
 

@@ -22,13 +22,20 @@ type memoryQueue struct {
 	stop  chan struct{}
 
 	mu       sync.Mutex
-	held     int64 // bytes charged for the images in the queues, and those kept
+	held     int64             // bytes charged for the images that anything here holds
+	flying   map[flight]*frame // popped and not settled
 	sessions map[string]*memorySession
 	idle     *list.List // of *memorySession, least recently pushed first
-	images   *list.List // of frame, oldest first, over all sessions
-	kept     *list.List // of frame: the newest image of a session, when it was popped
+	images   *list.List // of *frame, oldest first, over all sessions
+	kept     *list.List // of *frame: the newest image of a session, when it was popped
 
 	watchers *watchers
+}
+
+// flight names an image on its way to a consumer.
+type flight struct {
+	session  string
+	sequence int64
 }
 
 // memorySession is one session's queue. Its images are a subsequence of the
@@ -50,6 +57,7 @@ func newMemoryQueue(ttl time.Duration, limit int64, now func() time.Time) *memor
 		idle:     list.New(),
 		images:   list.New(),
 		kept:     list.New(),
+		flying:   map[flight]*frame{},
 		watchers: newWatchers(),
 	}
 	go q.sweepEvery(min(time.Second, ttl))
@@ -77,18 +85,19 @@ func (q *memoryQueue) Push(_ context.Context, session string, image []byte) (rec
 	return receipt{sequence: f.sequence, queued: queued}, nil
 }
 
-func (q *memoryQueue) push(session string, image []byte) (f frame, queued int, err error) {
+func (q *memoryQueue) push(session string, image []byte) (pushed frame, queued int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.sweep()
 	for q.held+charge(len(image)) > q.limit && q.kept.Len() > 0 {
-		q.dropKept(q.sessions[q.kept.Front().Value.(frame).session])
+		q.dropKept(q.sessions[q.kept.Front().Value.(*frame).session])
 	}
 	if q.held+charge(len(image)) > q.limit {
 		return frame{}, 0, errFull
 	}
 	s := q.sessions[session]
 	if s == nil {
+		q.forget()
 		s = &memorySession{id: session}
 		s.place = q.idle.PushBack(s)
 		q.sessions[session] = s
@@ -97,10 +106,10 @@ func (q *memoryQueue) push(session string, image []byte) (f frame, queued int, e
 	s.pushed = now
 	q.idle.MoveToBack(s.place)
 	q.dropKept(s)
-	f = frame{session: session, sequence: s.sequence, arrival: now, size: len(image), data: image}
+	f := &frame{session: session, sequence: s.sequence, arrival: now, size: len(image), data: image}
 	s.queue.PushBack(q.images.PushBack(f))
-	q.held += charge(f.size)
-	return f, s.queue.Len(), nil
+	q.hold(f)
+	return *f, s.queue.Len(), nil
 }
 
 func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
@@ -111,41 +120,50 @@ func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
 	if s == nil || s.queue.Len() == 0 {
 		return frame{}, errEmpty
 	}
-	f := q.removeHead(s)
-	f.left = s.queue.Len()
+	f := queued(s.queue.Front())
+	q.hold(f)
+	q.flying[flight{session, f.sequence}] = f
+	q.removeHead(s)
 	if f.sequence == s.sequence {
 		q.keep(s, f)
 	}
-	return f, nil
+	popped := *f
+	popped.left = s.queue.Len()
+	return popped, nil
 }
 
 // Settle puts an undelivered image back before every image that came after it.
 func (q *memoryQueue) Settle(f frame, delivered bool) {
-	if !delivered && q.putBack(f) {
+	if q.land(flight{f.session, f.sequence}, delivered) {
 		q.watchers.tell(frame{session: f.session})
 	}
 }
 
-func (q *memoryQueue) putBack(f frame) bool {
+// land ends an image's flight and returns whether it is back in its queue.
+func (q *memoryQueue) land(name flight, delivered bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.sweep()
-	s := q.sessions[f.session]
-	if s == nil || q.expired(f, now) {
-		return false
+	f := q.flying[name]
+	if f == nil {
+		return false // it has landed already
 	}
-	behind := first(&s.queue, func(e *list.Element) bool { return queued(e).sequence >= f.sequence })
-	if behind != nil && queued(behind).sequence == f.sequence {
-		return false // it is back already
+	delete(q.flying, name)
+	defer q.release(f)
+	s := q.sessions[f.session]
+	if delivered || s == nil || q.expired(f, now) {
+		return false
 	}
 	if f.sequence == s.sequence {
 		q.dropKept(s)
 	}
 	image := insertBefore(q.images, f, first(q.images, func(e *list.Element) bool {
-		return e.Value.(frame).arrival.After(f.arrival)
+		return e.Value.(*frame).arrival.After(f.arrival)
 	}))
-	insertBefore(&s.queue, image, behind)
-	q.held += charge(f.size)
+	insertBefore(&s.queue, image, first(&s.queue, func(e *list.Element) bool {
+		return queued(e).sequence > f.sequence
+	}))
+	q.hold(f)
 	return true
 }
 
@@ -165,19 +183,36 @@ func (q *memoryQueue) Stats(context.Context) ([]sessionStats, error) {
 // sweep drops what has expired and returns the time it went by.
 func (q *memoryQueue) sweep() time.Time {
 	now := q.now()
-	for e := q.images.Front(); e != nil && q.expired(e.Value.(frame), now); e = q.images.Front() {
-		q.removeHead(q.sessions[e.Value.(frame).session])
+	for e := q.images.Front(); e != nil && q.expired(e.Value.(*frame), now); e = q.images.Front() {
+		q.removeHead(q.sessions[e.Value.(*frame).session])
 	}
 	for e := q.idle.Front(); e != nil; e = q.idle.Front() {
 		s := e.Value.(*memorySession)
 		if now.Sub(s.pushed) < q.ttl+sequenceMemory {
 			break
 		}
-		q.idle.Remove(e)
-		q.dropKept(s)
-		delete(q.sessions, s.id)
+		q.remove(s)
 	}
 	return now
+}
+
+// forget drops the sequences that were silent longest, where sessions without
+// images would take more than a quarter of the limit.
+func (q *memoryQueue) forget() {
+	for e := q.idle.Front(); e != nil && int64(len(q.sessions))*leastCharge > max(q.limit/4, q.held); {
+		s := e.Value.(*memorySession)
+		e = e.Next()
+		if s.queue.Len() == 0 {
+			q.remove(s)
+		}
+	}
+}
+
+// remove forgets a session.
+func (q *memoryQueue) remove(s *memorySession) {
+	q.idle.Remove(s.place)
+	q.dropKept(s)
+	delete(q.sessions, s.id)
 }
 
 // sweepEvery frees expired images also when nobody calls.
@@ -196,17 +231,32 @@ func (q *memoryQueue) sweepEvery(interval time.Duration) {
 	}
 }
 
-func (q *memoryQueue) expired(f frame, now time.Time) bool { return now.Sub(f.arrival) >= q.ttl }
+func (q *memoryQueue) expired(f *frame, now time.Time) bool { return now.Sub(f.arrival) >= q.ttl }
 
-// removeHead takes the oldest image of a session that has one.
-func (q *memoryQueue) removeHead(s *memorySession) frame {
-	f := q.images.Remove(s.queue.Remove(s.queue.Front()).(*list.Element)).(frame)
-	q.held -= charge(f.size)
-	return f
+// removeHead removes the oldest image of a session that has one.
+func (q *memoryQueue) removeHead(s *memorySession) {
+	q.release(q.images.Remove(s.queue.Remove(s.queue.Front()).(*list.Element)).(*frame))
+}
+
+// hold charges an image with the first that holds it: a queue, a flight, or those
+// who look.
+func (q *memoryQueue) hold(f *frame) {
+	if f.holds == 0 {
+		q.held += charge(f.size)
+	}
+	f.holds++
+}
+
+// release undoes a hold.
+func (q *memoryQueue) release(f *frame) {
+	f.holds--
+	if f.holds == 0 {
+		q.held -= charge(f.size)
+	}
 }
 
 // queued returns the frame of an element of a session's queue.
-func queued(e *list.Element) frame { return e.Value.(*list.Element).Value.(frame) }
+func queued(e *list.Element) *frame { return e.Value.(*list.Element).Value.(*frame) }
 
 func charge(size int) int64 { return int64(max(size, leastCharge)) }
 

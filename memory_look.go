@@ -18,7 +18,7 @@ func (q *memoryQueue) Look(_ context.Context, session string, which pick) (frame
 	if which.after > s.sequence {
 		which.after = 0
 	}
-	var f frame
+	var f *frame
 	e, left := s.queue.Back(), 0
 	if !which.newest {
 		e, left = s.beyond(which.after)
@@ -26,7 +26,7 @@ func (q *memoryQueue) Look(_ context.Context, session string, which pick) (frame
 	kept := which.popped && s.kept != nil && s.sequence > which.after
 	switch {
 	case kept && (which.newest || e == nil):
-		f, left = s.kept.Value.(frame), 0
+		f, left = s.kept.Value.(*frame), 0
 	case e != nil:
 		f = queued(e)
 	default:
@@ -35,7 +35,7 @@ func (q *memoryQueue) Look(_ context.Context, session string, which pick) (frame
 	if q.expired(f, now) || which.within > 0 && now.Sub(f.arrival) >= which.within {
 		return frame{}, errEmpty
 	}
-	return q.described(f, left, now), nil
+	return q.described(*f, left, now), nil
 }
 
 // beyond returns the oldest queued image with a higher sequence, or nil, and how
@@ -77,15 +77,15 @@ func (q *memoryQueue) Watch(session string, tell func(frame)) (stop func()) {
 }
 
 // keep holds on to the newest image of a session after it was popped.
-func (q *memoryQueue) keep(s *memorySession, f frame) {
+func (q *memoryQueue) keep(s *memorySession, f *frame) {
 	s.kept = q.kept.PushBack(f)
-	q.held += charge(f.size)
+	q.hold(f)
 }
 
 // sweepKept drops the kept images that have expired: they are in no order.
 func (q *memoryQueue) sweepKept(now time.Time) {
 	for e := q.kept.Front(); e != nil; {
-		f := e.Value.(frame)
+		f := e.Value.(*frame)
 		e = e.Next()
 		if q.expired(f, now) {
 			q.dropKept(q.sessions[f.session])
@@ -96,7 +96,7 @@ func (q *memoryQueue) sweepKept(now time.Time) {
 // dropKept forgets the image that a session keeps, if any.
 func (q *memoryQueue) dropKept(s *memorySession) {
 	if s.kept != nil {
-		q.held -= charge(q.kept.Remove(s.kept).(frame).size)
+		q.release(q.kept.Remove(s.kept).(*frame))
 		s.kept = nil
 	}
 }

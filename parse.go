@@ -4,6 +4,7 @@ import (
 	"math"
 	"mime"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -20,6 +21,11 @@ func parseInt(s string, least, most int) (int, error) {
 		return 0, errNotAllowed
 	}
 	return n, nil
+}
+
+func isPort(s string) bool {
+	_, err := parseInt(s, 1, 65535)
+	return err == nil
 }
 
 func parseNumber(s string, least, most float64) (float64, error) {
@@ -49,7 +55,8 @@ func parseNoDataStatus(s string) (int, error) {
 
 func parseSize(s string, most uint64) (int64, error) {
 	n, err := humanize.ParseBytes(s)
-	if err != nil || n < 1 || n > most {
+	if err != nil || strings.Contains(s, ",") || // ParseBytes passes over commas
+		n < 1 || n > most {
 		return 0, errNotAllowed
 	}
 	return int64(n), nil
@@ -77,7 +84,8 @@ func parseRatio(s string) (float64, error) {
 
 func parseImageType(s string) (string, error) {
 	kind, params, err := mime.ParseMediaType(s)
-	if err != nil || len(params) > 0 || !strings.HasPrefix(kind, "image/") || strings.Contains(kind, "svg") {
+	if err != nil || len(params) > 0 || !strings.HasPrefix(kind, "image/") || kind == "image/*" ||
+		strings.HasSuffix(kind, "xml") || strings.Contains(kind, "svg") { // browsers run scripts in XML
 		return "", errNotAllowed
 	}
 	return kind, nil
@@ -88,29 +96,43 @@ func parseBaseURL(s string) (string, error) {
 		return "", nil
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Hostname() == "" || u.Port() != "" && !isPort(u.Port()) || strings.HasSuffix(s, "?") || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
 		return "", errNotAllowed
 	}
 	return strings.TrimRight(s, "/"), nil
 }
 
-var hostName = regexp.MustCompile(`^([A-Za-z0-9._:-]+|\[[A-Fa-f0-9:.]+\](:[0-9]+)?)$`)
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func parseRedis(s string) (*redis.Options, error) {
 	switch {
 	case s == "":
 		return nil, nil
 	case strings.Contains(s, "://"):
-		return redis.ParseURL(s)
-	case !hostName.MatchString(s):
-		return nil, errNotAllowed
+		opt, err := redis.ParseURL(s)
+		if err == nil && opt.Network == "tcp" {
+			_, err = parseAddress(opt.Addr)
+		}
+		return opt, err
 	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil { // no port, or a bare IPv6 address
-		return &redis.Options{Addr: net.JoinHostPort(strings.Trim(s, "[]"), "6379")}, nil
+	addr, err := parseAddress(s)
+	return &redis.Options{Addr: addr}, err
+}
+
+// parseAddress reads a host with a port or without, which is then that of Redis.
+func parseAddress(s string) (string, error) {
+	host, port := s, "6379"
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
 	}
-	if _, err := parseInt(port, 1, 65535); err != nil || host == "" {
-		return nil, errNotAllowed
+	if _, err := netip.ParseAddr(host); err != nil && strings.Contains(s, ":") {
+		if host, port, err = net.SplitHostPort(s); err != nil {
+			return "", errNotAllowed
+		}
 	}
-	return &redis.Options{Addr: s}, nil
+	_, notIP := netip.ParseAddr(host)
+	if !isPort(port) || notIP != nil && !hostName.MatchString(host) {
+		return "", errNotAllowed
+	}
+	return net.JoinHostPort(host, port), nil
 }

@@ -103,20 +103,23 @@ func (q *redisQueue) Buffer(size int) []byte { return q.buffers.get(size) }
 
 func (q *redisQueue) Push(ctx context.Context, session string, image []byte) (receipt, error) {
 	t := q.callers.begin()
+	q.settler.supersede(session)
 	var set *redis.StatusCmd
 	answer, err := q.call(ctx, session, func(p redis.Pipeliner) (reply *redis.Cmd) {
 		set, reply = q.sendPush(ctx, p, session, t, image)
 		return reply
 	})
 	q.buffers.put(image)
-	if err != nil && answer.unsure {
-		q.settler.unpush(session, t)
-		return receipt{}, fmt.Errorf("push: %w", err)
+	if answer.unsure && (err != nil || answer.text == "lost") {
+		q.settler.unpush(session, t) // a try on its way could still store it
+	} else {
+		q.callers.end(t)
 	}
-	q.callers.end(t)
 	switch {
 	case answer.text == "lost" && redis.IsOOMError(set.Err()):
 		return receipt{}, fmt.Errorf("push: %w: %w", errFull, set.Err())
+	case answer.text == "lost":
+		return receipt{}, fmt.Errorf("push: the bytes are missing: %w", set.Err())
 	case err != nil:
 		return receipt{}, fmt.Errorf("push: %w", err)
 	}
@@ -228,6 +231,7 @@ func (q *redisQueue) sendUnpop(ctx context.Context, p redis.Pipeliner, session s
 		t.call,
 		k.image(""),
 		sequenceMemory.Milliseconds(),
+		q.ttl.Milliseconds(),
 	)
 }
 

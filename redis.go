@@ -18,7 +18,8 @@ const (
 	// answer, if need be a 503, within three seconds.
 	callTimeout = 2500 * time.Millisecond
 
-	// attemptTimeout bounds one try, far above what a Redis that works needs.
+	// attemptTimeout bounds one try, far above what a Redis that works needs. A
+	// large image that is moving may take longer: see steadyConn.
 	attemptTimeout = 1200 * time.Millisecond
 
 	// connections is the pool size. No request holds one while it waits for
@@ -41,6 +42,7 @@ func newRedisClient(opt *redis.Options) *redis.Client {
 	o.PipelinePoolSize = -1 // everything is a pipeline: one pool serves
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.Dialer = steadyDialer(&o)
 	return redis.NewClient(&o)
 }
 
@@ -85,6 +87,9 @@ func (q *redisQueue) call(ctx context.Context, session string, send func(redis.P
 		a.text = text
 		return nil
 	})
+	if err != nil {
+		q.settler.later(keysOf(session), delivered)
+	}
 	return a, err
 }
 

@@ -41,6 +41,14 @@ func cutShort(err error) error {
 // handler adapts a handlerFunc: it is the one place where an error becomes a status.
 func (s *server) handler(h handlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		rc.SetWriteDeadline(time.Time{}) // that of the answer before
+		if r.ContentLength != 0 {        // net/http would wait without end for a body that nobody reads
+			rc.SetReadDeadline(time.Now().Add(idleLimit))
+			if r.Method == http.MethodGet || r.Method == http.MethodHead {
+				w.Header().Set("Connection", "close") // and would do so before it answers
+			}
+		}
 		err := h(w, r)
 		if err == nil {
 			return
@@ -79,11 +87,7 @@ func writeError(w http.ResponseWriter, status int, text string) {
 	body, _ := json.Marshal(struct {
 		Error string `json:"error"`
 	}{text})
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
-	w.WriteHeader(status)
-	w.Write(append(body, '\n'))
+	writeBody(w, status, "application/json", append(body, '\n')) // if it fails there is nobody to tell
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {
@@ -105,6 +109,12 @@ const (
 	slowest    = 16 << 10
 )
 
+// limitWrite gives an answer of a size its time. The limit stays until the next
+// request of the connection.
+func limitWrite(rc *http.ResponseController, size int) error {
+	return rc.SetWriteDeadline(time.Now().Add(writeLimit + time.Duration(size)*time.Second/slowest))
+}
+
 // writeBody writes and flushes a whole body, so that an error means that it did
 // not go out.
 func writeBody(w http.ResponseWriter, status int, kind string, body []byte) error {
@@ -112,16 +122,24 @@ func writeBody(w http.ResponseWriter, status int, kind string, body []byte) erro
 	h.Set("Content-Type", kind)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	rc := http.NewResponseController(w)
-	limit := writeLimit + time.Duration(len(body))*time.Second/slowest
-	if err := rc.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+	if err := limitWrite(rc, len(body)); err != nil {
 		return cutShort(err)
 	}
-	defer rc.SetWriteDeadline(time.Time{})
 	w.WriteHeader(status)
 	if _, err := w.Write(body); err != nil {
 		return cutShort(err)
 	}
 	return cutShort(rc.Flush())
+}
+
+// writeNothing answers with a status alone.
+func writeNothing(w http.ResponseWriter, status int) error {
+	if status != http.StatusNoContent {
+		w.Header().Set("Content-Length", "0")
+	}
+	err := limitWrite(http.NewResponseController(w), 0)
+	w.WriteHeader(status)
+	return cutShort(err)
 }
 
 // acceptsJSON tells whether the Accept header names application/json, at any

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -21,8 +22,13 @@ type connKey struct{}
 
 // serve answers on a listener until ctx ends, then finishes what is in flight.
 func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+	var handlers sync.WaitGroup
 	srv := &http.Server{
-		Handler:           h,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			handlers.Add(1)
+			defer handlers.Done()
+			h.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: headerLimit,
 		IdleTimeout:       quietLimit,
 		MaxHeaderBytes:    16 << 10,
@@ -44,6 +50,7 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logge
 	if err := srv.Shutdown(grace); errors.Is(err, context.DeadlineExceeded) {
 		log.Warn("requests still in flight were cut")
 		srv.Close()
+		handlers.Wait() // what they took goes back before the engine closes
 	}
 	return nil
 }

@@ -32,9 +32,9 @@ type kept struct {
 
 // settlement is one thing to do. It may run more than once.
 type settlement struct {
-	send  func(redis.Pipeliner) redis.Cmder
-	until time.Time // when it no longer matters
-	done  func()
+	send   func(redis.Pipeliner) redis.Cmder
+	until  time.Time // when it no longer matters
+	ticket ticket    // of the call that is undone, if it is that
 }
 
 const (
@@ -76,6 +76,17 @@ func (s *settler) free(f frame) {
 	}
 }
 
+// later takes back keys of a bucket that could not be removed.
+func (s *settler) later(k keys, out []string) {
+	if len(out) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delivered[k] = append(s.delivered[k], out...)
+	s.kick()
+}
+
 // forgetKept forgets what Redis has forgotten: two sessions looked at for each that
 // is added keep the map as small as it can be.
 func (s *settler) forgetKept() {
@@ -87,6 +98,17 @@ func (s *settler) forgetKept() {
 		if looked++; looked == 2 {
 			return
 		}
+	}
+}
+
+// supersede frees what a session has kept: a newer image is about to come.
+func (s *settler) supersede(session string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if image, ok := s.kept[session]; ok {
+		delete(s.kept, session)
+		k := keysOf(session)
+		s.delivered[k] = append(s.delivered[k], image.key)
 	}
 }
 
@@ -113,7 +135,7 @@ func (s *settler) unpush(session string, t ticket) {
 func (s *settler) add(t ticket, send func(redis.Pipeliner) redis.Cmder) {
 	until := time.Now().Add(max(s.q.ttl, lateness))
 	s.mu.Lock()
-	s.todo = append(s.todo, settlement{send: send, until: until, done: func() { s.q.callers.end(t) }})
+	s.todo = append(s.todo, settlement{send, until, t})
 	s.mu.Unlock()
 	s.kick()
 }
@@ -125,13 +147,17 @@ func (s *settler) kick() {
 	}
 }
 
-// close makes one last attempt at what is left.
+// close does what is left, for as long as a call may take.
 func (s *settler) close() {
 	s.cancel()
 	<-s.done
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	if rest := s.flush(ctx); rest > 0 {
+	rest := s.flush(ctx)
+	for rest > 0 && pause(ctx, gather) == nil {
+		rest = s.flush(ctx)
+	}
+	if rest > 0 {
 		s.q.log.Warn("calls left unsettled", "count", rest)
 	}
 }
@@ -160,7 +186,6 @@ func (s *settler) flush(ctx context.Context) int {
 		batch = append(batch, settlement{
 			send:  func(p redis.Pipeliner) redis.Cmder { return p.Unlink(ctx, freed...) },
 			until: time.Now().Add(s.q.ttl),
-			done:  func() {},
 		})
 	}
 	clear(s.delivered)
@@ -183,7 +208,9 @@ func (s *settler) flush(ctx context.Context) int {
 			cause = err
 			continue
 		}
-		batch[i].done()
+		if batch[i].ticket.caller != nil {
+			s.q.callers.end(batch[i].ticket)
+		}
 	}
 	if len(again) == 0 {
 		return 0

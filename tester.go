@@ -26,7 +26,12 @@ type tester struct {
 
 // runTester sends images 1, 2, 3 ... until ctx ends.
 func runTester(ctx context.Context, cfg config, log *slog.Logger) error {
-	t := &tester{cfg: cfg, url: cfg.testURL, client: &http.Client{Timeout: 10 * time.Second}, log: log}
+	client := &http.Client{
+		Timeout: 10 * time.Second,
+		// A POST that is redirected could become a GET, which takes an image.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t := &tester{cfg: cfg, url: cfg.testURL, client: client, log: log}
 	if t.url == "" {
 		t.url = fmt.Sprintf("http://127.0.0.1:%d", cfg.port)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"image"
 	"image/draw"
+	"sync"
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/gofont/gobold"
@@ -35,13 +36,17 @@ func measure(f font.Face, text string) image.Rectangle {
 	return image.Rect(b.Min.X.Floor(), b.Min.Y.Floor(), b.Max.X.Ceil(), b.Max.Y.Ceil())
 }
 
-// face returns Go Bold at a size in pixels.
-func face(size float64) font.Face {
+var goBold = sync.OnceValue(func() *opentype.Font {
 	parsed, err := opentype.Parse(gobold.TTF)
 	if err != nil {
 		panic(err) // the font is part of the program
 	}
-	f, err := opentype.NewFace(parsed, &opentype.FaceOptions{Size: size, DPI: 72, Hinting: font.HintingFull})
+	return parsed
+})
+
+// face returns Go Bold at a size in pixels.
+func face(size float64) font.Face {
+	f, err := opentype.NewFace(goBold(), &opentype.FaceOptions{Size: size, DPI: 72, Hinting: font.HintingFull})
 	if err != nil {
 		panic(err)
 	}

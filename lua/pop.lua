@@ -8,7 +8,7 @@ of the image's life whoever holds them. For callers and calls see push.lua.
 KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
 KEYS[2]  meta    hash    is:{b}:meta:<session>   sequence; taken: "<sequence> <arrival> <key>" of the
                                                 newest image, once it was popped;
-                                                <caller>: "<call> <answer>" of its last call
+                                                <caller>: "<call> <second> <answer>" of its last call
 KEYS[3]  out     string  is:{b}:out:<id>         where the bytes go; id: <caller>-<call>
 
 ARGV[1]  caller  text
@@ -31,7 +31,7 @@ local queue, meta, out = KEYS[1], KEYS[2], KEYS[3]
 local caller, call, images, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local known = redis.call('HMGET', meta, caller, 'sequence')
-local last, answer = string.match(known[1] or '0 ', '^(%d+) (.*)$')
+local last, answer = string.match(known[1] or '0 0 ', '^(%d+) %d+ (.*)$')
 if tonumber(last) > tonumber(call) then return 'void' end
 if last == call then return answer end
 
@@ -48,13 +48,17 @@ for _ = 1, 1000 do
     return 'rebase'
   end
   local sequence, id = string.match(member, '^(%d+):(.+)$')
-  if arrival <= dead then
+  local moved = arrival > dead and redis.pcall('RENAME', images .. id, out)
+  if not moved then
     redis.call('ZREMRANGEBYSCORE', queue, '-inf', dead)
-  elseif not redis.pcall('RENAME', images .. id, out).err then
+  elseif not moved.err then
     answer = string.format('%s %.0f %d %s', sequence, arrival, redis.call('ZCARD', queue), id)
-    redis.call('HSET', meta, caller, string.format('%d %s', call, answer))
+    redis.call('HSET', meta, caller, string.format('%d %s %s', call, time[1], answer))
     if sequence == known[2] then redis.call('HSET', meta, 'taken', string.format('%s %.0f %s', sequence, arrival, out)) end
     return answer
+  elseif not string.find(moved.err, 'no such key') then
+    redis.call('ZADD', queue, arrival, member)
+    return moved
   end
 end
 return 'again'

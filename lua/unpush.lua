@@ -5,7 +5,7 @@ After this the image is not in the queue and never will be, unless a consumer
 took it first.
 
 KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
-KEYS[2]  meta    hash    is:{b}:meta:<session>   <caller>: "<call> <answer>" of its last call
+KEYS[2]  meta    hash    is:{b}:meta:<session>   <caller>: "<call> <second> <answer>" of its last call
 KEYS[3]  image   string  is:{b}:image:<id>       the bytes; id: <caller>-<call>
 
 ARGV[1]  caller  text
@@ -21,7 +21,7 @@ Cost     O(log n).
 local queue, meta, image = KEYS[1], KEYS[2], KEYS[3]
 local caller, call, memory = ARGV[1], ARGV[2], ARGV[3]
 
-local last, answer = string.match(redis.call('HGET', meta, caller) or '0 ', '^(%d+) (.*)$')
+local last, answer = string.match(redis.call('HGET', meta, caller) or '0 0 ', '^(%d+) %d+ (.*)$')
 if tonumber(last) > tonumber(call) then return 0 end
 
 redis.call('UNLINK', image)
@@ -30,6 +30,6 @@ local sequence = last == call and string.match(answer, '^%d+')
 if sequence then
   withdrawn = redis.call('ZREM', queue, string.format('%s:%s-%d', sequence, caller, call))
 end
-redis.call('HSET', meta, caller, string.format('%d void', call))
+redis.call('HSET', meta, caller, string.format('%d %s void', call, redis.call('TIME')[1]))
 redis.call('PEXPIRE', meta, math.max(memory, redis.call('PTTL', meta)))
 return withdrawn
