@@ -10,7 +10,8 @@ import (
 // The form of an MJPEG stream. Viewers differ in what they need: one takes the
 // boundary as it stands in the header, one paints when it sees the next boundary,
 // one needs Content-Length and paints at the first byte after the image. So each
-// part is sent with the boundary that follows it, in one piece.
+// part is sent with the boundary that follows it, in one piece. Chromium paints
+// when it has the header of the next part: see viewer.
 const (
 	boundary     = "boundarydonotcross"
 	streamType   = "multipart/x-mixed-replace;boundary=" + boundary

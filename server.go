@@ -41,6 +41,8 @@ func (s *server) routes() http.Handler {
 		{"POST /image/{session}", s.handlePush},
 		{"PUT /image/{session}", s.handlePush},
 		{"POST /imageForm/{session}", s.handlePushForm},
+		{"POST /stream/{session}", s.handleIngest},
+		{"PUT /stream/{session}", s.handleIngest},
 		//		{"POST /stream/{session}", s.handleIngest},
 		//		{"PUT /stream/{session}", s.handleIngest},
 		// consumers

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -14,6 +15,10 @@ const (
 	// viewerBuffer is what the kernel holds of a stream for a slow viewer, more or
 	// less: what it holds is lag.
 	viewerBuffer = 64 << 10
+
+	// paintAfter is when a browser that paints a part only at the next one gets it
+	// again, if no other has come.
+	paintAfter = 100 * time.Millisecond
 )
 
 // handleStream sends every image as a part of an MJPEG stream, from the newest on,
@@ -44,6 +49,7 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 		conn.SetWriteBuffer(viewerBuffer)
 	}
 	v := viewer{w: w, rc: http.NewResponseController(w), gap: q.gap}
+	v.twice = q.gap == 0 && strings.Contains(r.UserAgent(), "Chrome/")
 	return v.watch(r.Context(), s.stopping, feed)
 }
 
@@ -81,10 +87,11 @@ func awaitPicture(r *http.Request, feed *feed) error {
 
 // viewer is one who watches a stream.
 type viewer struct {
-	w   http.ResponseWriter
-	rc  *http.ResponseController
-	gap time.Duration // between two frames, at least
-	due time.Time     // of the next one
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	gap   time.Duration // between two frames, at least
+	due   time.Time     // of the next one
+	twice bool          // it paints a part when the header of the next one has come: Chromium
 }
 
 // watch sends what the feed shows until the viewer goes, is too slow, or the
@@ -93,25 +100,31 @@ func (v *viewer) watch(ctx, stopping context.Context, feed *feed) error {
 	if _, err := v.w.Write([]byte(delimiter)); err != nil {
 		return cutShort(err)
 	}
-	sent := 0
+	var sent picture
+	var again <-chan time.Time
 	for {
 		shown, changed := feed.latest()
 		stale := shown.frame.sequence > 0 && time.Now().After(shown.frame.expiry)
-		var wait <-chan time.Time
+		wait := again
 		switch early := time.Until(v.due); {
-		case shown.serial == sent || stale:
+		case shown.serial == sent.serial || stale:
 		case early > 0:
 			wait, changed = time.After(early), nil
 		default:
 			if err := v.send(shown.part); err != nil {
 				return err
 			}
-			sent = shown.serial
+			again = nil
+			if v.twice && shown.frame.sequence != sent.frame.sequence {
+				again = time.After(paintAfter)
+			}
+			sent = *shown
 			continue
 		}
 		select {
 		case <-changed:
 		case <-wait:
+			again, sent.serial = nil, 0
 		case <-ctx.Done():
 			return cutShort(ctx.Err())
 		case <-stopping.Done():
