@@ -9,6 +9,7 @@ import (
 	_ "net/http/pprof" // on the side door of the servers under load
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ func init() {
 		"ours":        main, // on Redis or embedded, as REDIS_HOST says
 		"bare-redis":  serveBareRedis,
 		"bare-memory": serveBareMemory,
+		"bare-stream": serveBareStream,
 	}[os.Getenv("BENCH_SERVER")]
 	if !ok {
 		return
@@ -163,18 +165,24 @@ func (c *child) awaitAnswer(b *testing.B) {
 	b.Fatal("the server does not answer")
 }
 
-// cpu returns the CPU time the process has used, in us; the kernel counts it in
-// hundredths of a second.
-func (c *child) cpu(b *testing.B) float64 {
+// cpu returns the CPU time that the threads of the process have used, in us. Go
+// ends no threads.
+func (c *child) cpu(b *testing.B) (us float64) {
 	b.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid))
-	if err != nil {
-		b.Fatal(err)
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", c.pid))
+	if err != nil || len(threads) == 0 {
+		b.Fatalf("no threads of process %d, error %v", c.pid, err)
 	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')'):]))
-	user, _ := strconv.ParseFloat(fields[12], 64)
-	system, _ := strconv.ParseFloat(fields[13], 64)
-	return (user + system) * 1e4
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var ns float64
+		fmt.Sscan(string(text), &ns)
+		us += ns / 1000
+	}
+	return us
 }
 
 // rss returns the resident memory of the process, in MB.

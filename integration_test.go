@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	status := m.Run()
 	stopSharedRedis()
 	stopSharedCluster()
+	stopBrowser()
 	os.Exit(status)
 }
 
