@@ -15,7 +15,8 @@ import (
 // config holds every setting, checked. Nothing else reads the environment.
 type config struct {
 	port         int
-	redis        *redis.Options // nil: the embedded queue
+	redis        *redis.Options // nil: the embedded queue; in a Cluster Addr may be a list
+	redisMode    string         // single or cluster
 	expire       time.Duration
 	mimeType     string
 	aspectRatio  float64 // height / width of the No Data image
@@ -23,111 +24,29 @@ type config struct {
 	noDataStatus int
 	maxImage     int64
 	memoryLimit  int64
+
+	// limits, 0: none
+	maxImages       int   // of a session
+	maxSessionBytes int64 // of a session
+	maxSessions     int
+	uploadLimit     int64
+	maxViewers      int
+	checkImages     bool
+
+	// access
+	sessionSecret string
+	requireKey    bool
+	private       bool
+	operatorToken string
+	corsOrigins   string // * or a comma list
+	tlsCert       string
+	tlsKey        string
+
 	testSession  string
 	testURL      string // empty: this machine, PORT
 	testInterval time.Duration
 	logFormat    string
 	logLevel     slog.Level
-}
-
-// setting is one row of the table that help, README and .env.example show.
-type setting struct {
-	name, fallback, meaning, allowed string
-	set                              func(c *config, value string) error
-}
-
-var errNotAllowed = errors.New("not allowed")
-
-// settings is the whole configuration. A set function may return any error: what
-// the operator is told is the row's allowed text.
-var settings = []setting{
-	{
-		"PORT", "3000", "listening port",
-		"a whole number from 0 to 65535 (0 picks a free port)",
-		func(c *config, v string) (err error) { c.port, err = parseInt(v, 0, 65535); return },
-	},
-	{
-		"REDIS_HOST", "", "Redis to keep the queues in; empty: an embedded queue in this process",
-		"host, host:port, or a redis://, rediss:// or unix:// URL",
-		func(c *config, v string) (err error) { c.redis, err = parseRedis(v); return },
-	},
-	{
-		"EXPIRE", "120", "life of an image in seconds, fractions allowed",
-		"a number from 0.01 to 31536000",
-		func(c *config, v string) (err error) { c.expire, err = parseSeconds(v, 0.01, 31536000); return },
-	},
-	{
-		"MIMETYPE", "image/jpeg", "type of the images served",
-		"image/ and a subtype that cannot script, such as image/jpeg, image/png or image/webp",
-		func(c *config, v string) (err error) { c.mimeType, err = parseImageType(v); return },
-	},
-	{
-		"NODATA_ASPECT_RATIO", "0.5625", "height / width of the No Data image",
-		"a decimal or a fraction from 0.1 to 10, such as 0.75, 9/16 or 3 / 4",
-		func(c *config, v string) (err error) { c.aspectRatio, err = parseRatio(v); return },
-	},
-	{
-		"NODATA_HEIGHT", "720", "height of the No Data image in pixels",
-		"a whole number from 16 to 4320",
-		func(c *config, v string) (err error) { c.height, err = parseInt(v, 16, 4320); return },
-	},
-	{
-		"NODATA_STATUS", "200", "status of the answer of an empty queue",
-		noDataRule,
-		func(c *config, v string) (err error) { c.noDataStatus, err = parseNoDataStatus(v); return },
-	},
-	{
-		"MAX_IMAGE_BYTES", "10 MiB", "largest image accepted",
-		"a size from 1 to 512 MiB, in bytes or with a unit, such as 500k or 10 MiB",
-		func(c *config, v string) (err error) { c.maxImage, err = parseSize(v, 512<<20); return },
-	},
-	{
-		"MEMORY_LIMIT", "256 MiB", "embedded queue only: bytes of images held",
-		"a size from 1 to 1 TiB, in bytes or with a unit, such as 64MiB or 2 GiB",
-		func(c *config, v string) (err error) { c.memoryLimit, err = parseSize(v, 1<<40); return },
-	},
-	{
-		"TEST_SESSION", "", "session the tester sends to; empty: ask the server for one",
-		sessionRule,
-		func(c *config, v string) error {
-			c.testSession = v
-			if v != "" && !validSession(v) {
-				return errNotAllowed
-			}
-			return nil
-		},
-	},
-	{
-		"TEST_URL", "", "server the tester sends to; empty: this machine, PORT",
-		"an http:// or https:// URL of a host",
-		func(c *config, v string) (err error) { c.testURL, err = parseBaseURL(v); return },
-	},
-	{
-		"TEST_INTERVAL", "2", "seconds between two images of the tester, fractions allowed",
-		"a number from 0.01 to 3600",
-		func(c *config, v string) (err error) { c.testInterval, err = parseSeconds(v, 0.01, 3600); return },
-	},
-	{
-		"LOG_FORMAT", "text", "form of the log lines",
-		"text or json",
-		func(c *config, v string) error {
-			c.logFormat = v
-			if v != "text" && v != "json" {
-				return errNotAllowed
-			}
-			return nil
-		},
-	},
-	{
-		"LOG_LEVEL", "info", "least level logged",
-		"debug, info, warn or error",
-		func(c *config, v string) error {
-			if strings.ContainsAny(v, "+-") { // slog knows levels in between
-				return errNotAllowed
-			}
-			return c.logLevel.UnmarshalText([]byte(v))
-		},
-	},
 }
 
 // lookup finds a variable, as os.LookupEnv does.
@@ -156,14 +75,39 @@ func loadConfig(getenv lookup) (config, error) {
 			value = s.fallback
 		}
 		if err := s.set(&c, value); err != nil {
-			errs = append(errs, fmt.Errorf("%s=%s: allowed is %s", s.name, hidePassword(value), s.allowed))
+			errs = append(errs, fmt.Errorf("%s=%s: allowed is %s", s.name, s.shown(value), s.allowed))
 		}
 	}
-	if w := c.width(); len(errs) == 0 && (w < 16 || w > maxWidth) {
-		errs = append(errs, fmt.Errorf("NODATA_ASPECT_RATIO=%g: with NODATA_HEIGHT=%d the image is %d pixels wide: allowed is 16 to %d",
-			c.aspectRatio, c.height, w, maxWidth))
+	if len(errs) == 0 {
+		errs = c.conflicts()
+	}
+	if c.redis == nil {
+		c.maxImage = min(c.maxImage, c.memoryLimit)
+	}
+	if c.uploadLimit > 0 {
+		c.maxImage = min(c.maxImage, c.uploadLimit)
 	}
 	return c, errors.Join(errs...)
+}
+
+// conflicts returns what is wrong with settings that are each allowed.
+func (c config) conflicts() (errs []error) {
+	add := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	add(c.width() < 16 || c.width() > maxWidth,
+		"NODATA_ASPECT_RATIO=%g: with NODATA_HEIGHT=%d the image is %d pixels wide: allowed is 16 to %d",
+		c.aspectRatio, c.height, c.width(), maxWidth)
+	add(c.redis != nil && c.redisMode == "single" && strings.Contains(c.redis.Addr, ","),
+		"REDIS_HOST=%s: a list of hosts: allowed is one, or a list with REDIS_MODE=cluster", c.redisAddr())
+	add(c.redis == nil && c.redisMode == "cluster", "REDIS_MODE=cluster: without REDIS_HOST there is no Redis: allowed is single")
+	add(c.redis != nil && c.redisMode == "cluster" && c.redis.DB != 0, "REDIS_MODE=cluster: REDIS_HOST names a db: allowed is 0, a Cluster has no other")
+	add(c.requireKey && c.sessionSecret == "", "REQUIRE_KEY=true: without SESSION_SECRET there are no keys: allowed is false")
+	add(c.private && c.sessionSecret == "", "PRIVATE=true: without SESSION_SECRET there are no links: allowed is false")
+	add((c.tlsCert == "") != (c.tlsKey == ""), "TLS_CERT=%s, TLS_KEY=%s: allowed is both or none", c.tlsCert, c.tlsKey)
+	return errs
 }
 
 const maxWidth = 16384
@@ -171,7 +115,21 @@ const maxWidth = 16384
 // width returns the width of the No Data image in pixels.
 func (c config) width() int { return int(math.Round(float64(c.height) / c.aspectRatio)) }
 
-var userPart = regexp.MustCompile(`(?s)^([a-z]*://)?.*@`)
+// redisAddr returns where Redis is, without user and password.
+func (c config) redisAddr() string {
+	if c.redis == nil {
+		return ""
+	}
+	return c.redis.Addr
+}
 
-// hidePassword keeps the password of a URL, even of a malformed one, out of messages.
-func hidePassword(s string) string { return userPart.ReplaceAllString(s, "${1}***@") }
+// shown returns a value as a message may show it: a secret never, a URL without
+// its password, even if it is malformed.
+func (s setting) shown(value string) string {
+	if s.name == "SESSION_SECRET" || s.name == "OPERATOR_TOKEN" {
+		return "***"
+	}
+	return userPart.ReplaceAllString(value, "${1}***@")
+}
+
+var userPart = regexp.MustCompile(`(?s)^([a-z]*://)?.*@`)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,7 +19,9 @@ func TestConfigDefaults(t *testing.T) {
 	got := must(loadConfig(func(string) (string, bool) { return "", false }))(t)
 	want := config{
 		port: 3000, expire: 2 * time.Minute, mimeType: "image/jpeg", aspectRatio: 0.5625, height: 720,
-		noDataStatus: 200, maxImage: 10 << 20, memoryLimit: 256 << 20, testInterval: 2 * time.Second, logFormat: "text",
+		noDataStatus: 200, maxImage: 10 << 20, memoryLimit: 256 << 20, redisMode: "single",
+		maxImages: 1000, maxSessionBytes: 64 << 20, maxSessions: 10000, uploadLimit: 64 << 20, maxViewers: 1000, corsOrigins: "*",
+		testInterval: 2 * time.Second, logFormat: "text",
 	}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -56,7 +59,13 @@ var settingCases = []struct {
 			"redis://u:p@h:7000/3": "tcp h:7000 u p 3 false", "rediss://h": "tcp h:6379   0 true", "unix:///run/r.sock?db=2": "unix /run/r.sock   2 false",
 		},
 		[]string{"a b", "host:port", "host:0", "host:65536", ":6379", "host:", "[::1", "a]b", "[::1]:x", "a:b:c", "redis://h:0", "redis://h:99999", "rediss://:6379x", "host/1", "http://host", "redis://h/x", "redis://h?nonsense=1", "unix://"},
-		"host, host:port, or a redis://, rediss:// or unix:// URL",
+		"host, host:port, or a redis://, rediss:// or unix:// URL; a comma list of hosts with REDIS_MODE=cluster",
+	},
+	{
+		"REDIS_MODE", func(c config) any { return c.redisMode + " " + c.redisAddr() },
+		map[string]any{"single": "single a:6379", "cluster": "cluster a:6379"},
+		[]string{"sentinel", "Single", "a"},
+		"single or cluster",
 	},
 	{
 		"EXPIRE", func(c config) any { return c.expire },
@@ -101,6 +110,86 @@ var settingCases = []struct {
 		"a size from 1 to 1 TiB, in bytes or with a unit, such as 64MiB or 2 GiB",
 	},
 	{
+		"MAX_IMAGES", func(c config) any { return c.maxImages },
+		map[string]any{"0": 0, "1": 1, "2147483647": 2147483647},
+		[]string{"-1", "2147483648", "1k", "many"},
+		"a whole number; 0: no limit",
+	},
+	{
+		"MAX_SESSION_BYTES", func(c config) any { return c.maxSessionBytes },
+		map[string]any{"0": int64(0), "1": int64(1), "500k": int64(500000), "64MiB": int64(64 << 20), "1TiB": int64(1 << 40)},
+		[]string{"-1", "2TiB", "0 MiB", "lots"},
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+	},
+	{
+		"MAX_SESSIONS", func(c config) any { return c.maxSessions },
+		map[string]any{"0": 0, "1": 1, "10000": 10000},
+		[]string{"-1", "1.5", "many"},
+		"a whole number; 0: no limit",
+	},
+	{
+		"UPLOAD_LIMIT", func(c config) any { return c.uploadLimit },
+		map[string]any{"0": int64(0), "64MiB": int64(64 << 20), "2 GB": int64(2000000000)},
+		[]string{"-1", "2TiB"},
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+	},
+	{
+		"MAX_VIEWERS", func(c config) any { return c.maxViewers },
+		map[string]any{"0": 0, "1": 1, "1000": 1000},
+		[]string{"-1", "all"},
+		"a whole number; 0: no limit",
+	},
+	{
+		"CHECK_IMAGES", func(c config) any { return c.checkImages },
+		map[string]any{"true": true, "false": false, "TRUE": true},
+		[]string{"1", "yes", "on"},
+		"true or false",
+	},
+	{
+		"SESSION_SECRET", func(c config) any { return c.sessionSecret },
+		map[string]any{"sixteen chars ok": "sixteen chars ok"},
+		[]string{"short", "fifteen chars.."},
+		"at least 16 characters",
+	},
+	{
+		"REQUIRE_KEY", func(c config) any { return c.requireKey },
+		map[string]any{"true": true, "false": false},
+		[]string{"1"},
+		"true or false",
+	},
+	{
+		"PRIVATE", func(c config) any { return c.private },
+		map[string]any{"true": true, "false": false},
+		[]string{"1"},
+		"true or false",
+	},
+	{
+		"OPERATOR_TOKEN", func(c config) any { return c.operatorToken },
+		map[string]any{"0123456789abcdef": "0123456789abcdef"},
+		[]string{"short"},
+		"at least 16 characters",
+	},
+	{
+		"CORS_ORIGINS", func(c config) any { return c.corsOrigins },
+		map[string]any{
+			"*": "*", "https://example.org": "https://example.org", "http://Cam.local:8080 , https://b:443,http://b:80": "http://cam.local:8080,https://b,http://b",
+		},
+		[]string{"example.org", "*,https://a", "https://a/", "https://a/b", "https://a,", "ftp://a", "null", "https://a:0", "https://a?b"},
+		"* or a comma list of origins such as https://example.org or http://192.168.1.5:8080",
+	},
+	{
+		"TLS_CERT", func(c config) any { return c.tlsCert },
+		map[string]any{"/etc/cert.pem": "/etc/cert.pem"},
+		nil,
+		"a path of a PEM file, together with TLS_KEY",
+	},
+	{
+		"TLS_KEY", func(c config) any { return c.tlsKey },
+		map[string]any{"/etc/key.pem": "/etc/key.pem"},
+		nil,
+		"a path of a PEM file, together with TLS_CERT",
+	},
+	{
 		"TEST_SESSION", func(c config) any { return c.testSession },
 		map[string]any{"xyzabc": "xyzabc", "A-_9": "A-_9"},
 		[]string{"a b", "a/b", "é", "a.b", strings.Repeat("a", 65)},
@@ -132,6 +221,11 @@ var settingCases = []struct {
 	},
 }
 
+// settingCompany is what some good values need beside them.
+var settingCompany = []string{
+	"MEMORY_LIMIT=1 TiB", "UPLOAD_LIMIT=0", "SESSION_SECRET=0123456789abcdef", "REDIS_HOST=a", "TLS_CERT=cert.pem", "TLS_KEY=key.pem",
+}
+
 func TestConfigValues(t *testing.T) {
 	t.Parallel()
 	for i, row := range settingCases {
@@ -141,14 +235,18 @@ func TestConfigValues(t *testing.T) {
 				t.Errorf("row %d of %d: the table has %s, of %d", i, len(settingCases), settings[i].name, len(settings))
 			}
 			for value, want := range row.good {
-				c, err := loadConfig(vary(row.name + "=" + value))
+				c, err := loadConfig(vary(append(slices.Clone(settingCompany), row.name+"="+value)...))
 				if err != nil || row.read(c) != want {
 					t.Errorf("%s=%s: got %+v, error %v, want %v", row.name, value, c, err, want)
 				}
 			}
 			for _, value := range row.bad {
 				_, err := loadConfig(vary(row.name + "=" + value))
-				if want := row.name + "=" + value + ": allowed is " + row.allowed; fmt.Sprint(err) != want {
+				shown := value
+				if strings.Contains(row.allowed, "16 characters") {
+					shown = "***" // a secret
+				}
+				if want := row.name + "=" + shown + ": allowed is " + row.allowed; fmt.Sprint(err) != want {
 					t.Errorf("%s=%s: got error %q, want %q", row.name, value, fmt.Sprint(err), want)
 				}
 			}
@@ -172,6 +270,32 @@ func TestConfigWidth(t *testing.T) {
 		c, err := loadConfig(vary("NODATA_HEIGHT="+row.height, "NODATA_ASPECT_RATIO="+row.ratio))
 		if row.err != "" && fmt.Sprint(err) != row.err || row.err == "" && (err != nil || c.width() != row.width) {
 			t.Errorf("%s, %s: got width %d, error %v, want %d, %q", row.height, row.ratio, c.width(), err, row.width, row.err)
+		}
+	}
+}
+
+// Settings that are each allowed can be wrong together.
+func TestConfigConflicts(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ vars, want string }{
+		{"REDIS_HOST=a,b", "REDIS_HOST=a:6379,b:6379: a list of hosts: allowed is one, or a list with REDIS_MODE=cluster"},
+		{"REDIS_HOST=a,b REDIS_MODE=cluster", "<nil>"},
+		{"REDIS_MODE=cluster", "REDIS_MODE=cluster: without REDIS_HOST there is no Redis: allowed is single"},
+		{"REDIS_MODE=cluster REDIS_HOST=redis://a/1", "REDIS_MODE=cluster: REDIS_HOST names a db: allowed is 0, a Cluster has no other"},
+		{"REQUIRE_KEY=true", "REQUIRE_KEY=true: without SESSION_SECRET there are no keys: allowed is false"},
+		{"PRIVATE=true", "PRIVATE=true: without SESSION_SECRET there are no links: allowed is false"},
+		{"TLS_CERT=a", "TLS_CERT=a, TLS_KEY=: allowed is both or none"},
+		{"TLS_KEY=a", "TLS_CERT=, TLS_KEY=a: allowed is both or none"},
+	} {
+		if _, err := loadConfig(vary(strings.Fields(row.vars)...)); fmt.Sprint(err) != row.want {
+			t.Errorf("%s: got %q, want %q", row.vars, fmt.Sprint(err), row.want)
+		}
+	}
+	for vars, want := range map[string]int64{
+		"MEMORY_LIMIT=4MiB": 4 << 20, "UPLOAD_LIMIT=5MiB": 5 << 20, "MEMORY_LIMIT=4MiB REDIS_HOST=a": 10 << 20, "UPLOAD_LIMIT=0": 10 << 20,
+	} {
+		if c := must(loadConfig(vary(strings.Fields(vars)...)))(t); c.maxImage != want {
+			t.Errorf("%s: the largest image is %d, want %d", vars, c.maxImage, want)
 		}
 	}
 }

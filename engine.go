@@ -109,8 +109,11 @@ type sessionStats struct {
 
 // newEngine returns the engine that the settings ask for.
 func newEngine(cfg config, log *slog.Logger) engine {
-	if cfg.redis == nil {
+	switch {
+	case cfg.redis == nil:
 		return newMemoryQueue(cfg.expire, cfg.memoryLimit, time.Now)
+	case cfg.redisMode == "cluster":
+		return newRedisQueueOn(newClusterClient(cfg.redis), cfg.expire, log)
 	}
-	return newRedisQueue(cfg.redis, cfg.expire, log)
+	return newRedisQueueOn(newRedisClient(cfg.redis), cfg.expire, log)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,57 @@ func parseSize(s string, most uint64) (int64, error) {
 	return int64(n), nil
 }
 
+// parseLimit reads a size that may be 0: no limit.
+func parseLimit(s string) (int64, error) {
+	if s == "0" {
+		return 0, nil
+	}
+	return parseSize(s, 1<<40)
+}
+
+func parseBool(s string) (bool, error) {
+	value, err := oneOf(strings.ToLower(s), "true", "false")
+	return value == "true", err
+}
+
+func oneOf(s string, allowed ...string) (string, error) {
+	if !slices.Contains(allowed, s) {
+		return "", errNotAllowed
+	}
+	return s, nil
+}
+
+// parseSecret reads what must not be guessed.
+func parseSecret(s string) (string, error) {
+	if s != "" && len(s) < 16 {
+		return "", errNotAllowed
+	}
+	return s, nil
+}
+
+// parseOrigins reads a list of origins and returns it as browsers write them.
+func parseOrigins(s string) (string, error) {
+	if s == "*" {
+		return s, nil
+	}
+	var origins []string
+	for item := range strings.SplitSeq(s, ",") {
+		u, err := url.Parse(strings.ToLower(strings.TrimSpace(item)))
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+			u.Port() != "" && !isPort(u.Port()) || u.Scheme+"://"+u.Host != u.String() {
+			return "", errNotAllowed
+		}
+		host := u.Host
+		if u.Scheme == "http" {
+			host = strings.TrimSuffix(host, ":80")
+		} else {
+			host = strings.TrimSuffix(host, ":443")
+		}
+		origins = append(origins, u.Scheme+"://"+host)
+	}
+	return strings.Join(origins, ","), nil
+}
+
 // parseRatio reads a decimal or a fraction of two decimals.
 func parseRatio(s string) (float64, error) {
 	over, under, isFraction := strings.Cut(s, "/")
@@ -115,8 +167,15 @@ func parseRedis(s string) (*redis.Options, error) {
 		}
 		return opt, err
 	}
-	addr, err := parseAddress(s)
-	return &redis.Options{Addr: addr}, err
+	var addrs []string
+	for item := range strings.SplitSeq(s, ",") {
+		addr, err := parseAddress(strings.TrimSpace(item))
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
+	}
+	return &redis.Options{Addr: strings.Join(addrs, ",")}, nil
 }
 
 // parseAddress reads a host with a port or without, which is then that of Redis.

@@ -46,6 +46,31 @@ func newRedisClient(opt *redis.Options) *redis.Client {
 	return redis.NewClient(&o)
 }
 
+// newClusterClient is the same for a Cluster, of which the options name nodes in a
+// comma list. It follows a slot that moves, and so may repeat a call: that is safe.
+func newClusterClient(opt *redis.Options) *redis.ClusterClient {
+	dial := *opt
+	dial.DialTimeout = attemptTimeout
+	return redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs:     strings.Split(opt.Addr, ","),
+		Username:  opt.Username,
+		Password:  opt.Password,
+		TLSConfig: opt.TLSConfig,
+		Dialer:    steadyDialer(&dial),
+
+		DialerRetries:            1,
+		DialTimeout:              attemptTimeout,
+		ReadTimeout:              attemptTimeout,
+		WriteTimeout:             attemptTimeout,
+		PoolTimeout:              attemptTimeout,
+		ContextTimeoutEnabled:    true,
+		PoolSize:                 connections / 2, // for each node
+		PipelinePoolSize:         -1,
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
 // quietRedis drops what go-redis would print about its connections: what matters
 // to a caller comes back as an error.
 type quietRedis struct{}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"math"
+	"strings"
+)
+
+// setting is one row of the table that help, README and .env.example show.
+type setting struct {
+	name, fallback, meaning, allowed string
+	set                              func(c *config, value string) error
+}
+
+var errNotAllowed = errors.New("not allowed")
+
+// settings is the whole configuration. A set function may return any error: what
+// the operator is told is the row's allowed text.
+var settings = []setting{
+	{
+		"PORT", "3000", "listening port",
+		"a whole number from 0 to 65535 (0 picks a free port)",
+		func(c *config, v string) (err error) { c.port, err = parseInt(v, 0, 65535); return },
+	},
+	{
+		"REDIS_HOST", "", "Redis to keep the queues in; empty: an embedded queue in this process",
+		"host, host:port, or a redis://, rediss:// or unix:// URL; a comma list of hosts with REDIS_MODE=cluster",
+		func(c *config, v string) (err error) { c.redis, err = parseRedis(v); return },
+	},
+	{
+		"REDIS_MODE", "single", "what REDIS_HOST names: one Redis, or nodes of a Cluster in a comma list",
+		"single or cluster",
+		func(c *config, v string) (err error) { c.redisMode, err = oneOf(v, "single", "cluster"); return },
+	},
+	{
+		"EXPIRE", "120", "life of an image in seconds, fractions allowed",
+		"a number from 0.01 to 31536000",
+		func(c *config, v string) (err error) { c.expire, err = parseSeconds(v, 0.01, 31536000); return },
+	},
+	{
+		"MIMETYPE", "image/jpeg", "type of the images served",
+		"image/ and a subtype that cannot script, such as image/jpeg, image/png or image/webp",
+		func(c *config, v string) (err error) { c.mimeType, err = parseImageType(v); return },
+	},
+	{
+		"NODATA_ASPECT_RATIO", "0.5625", "height / width of the No Data image",
+		"a decimal or a fraction from 0.1 to 10, such as 0.75, 9/16 or 3 / 4",
+		func(c *config, v string) (err error) { c.aspectRatio, err = parseRatio(v); return },
+	},
+	{
+		"NODATA_HEIGHT", "720", "height of the No Data image in pixels",
+		"a whole number from 16 to 4320",
+		func(c *config, v string) (err error) { c.height, err = parseInt(v, 16, 4320); return },
+	},
+	{
+		"NODATA_STATUS", "200", "status of the answer of an empty queue",
+		noDataRule,
+		func(c *config, v string) (err error) { c.noDataStatus, err = parseNoDataStatus(v); return },
+	},
+	{
+		"MAX_IMAGE_BYTES", "10 MiB", "largest image accepted; never more than MEMORY_LIMIT and UPLOAD_LIMIT",
+		"a size from 1 to 512 MiB, in bytes or with a unit, such as 500k or 10 MiB",
+		func(c *config, v string) (err error) { c.maxImage, err = parseSize(v, 512<<20); return },
+	},
+	{
+		"MEMORY_LIMIT", "256 MiB", "embedded queue only: bytes of images held",
+		"a size from 1 to 1 TiB, in bytes or with a unit, such as 64MiB or 2 GiB",
+		func(c *config, v string) (err error) { c.memoryLimit, err = parseSize(v, 1<<40); return },
+	},
+	{
+		"MAX_IMAGES", "1000", "images of a session; the oldest give way to new ones",
+		"a whole number; 0: no limit",
+		func(c *config, v string) (err error) { c.maxImages, err = parseInt(v, 0, math.MaxInt32); return },
+	},
+	{
+		"MAX_SESSION_BYTES", "64 MiB", "bytes of the images of a session; the oldest give way, the newest always stays",
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+		func(c *config, v string) (err error) { c.maxSessionBytes, err = parseLimit(v); return },
+	},
+	{
+		"MAX_SESSIONS", "10000", "sessions that hold images; an image that would open one more gets 429",
+		"a whole number; 0: no limit",
+		func(c *config, v string) (err error) { c.maxSessions, err = parseInt(v, 0, math.MaxInt32); return },
+	},
+	{
+		"UPLOAD_LIMIT", "64 MiB", "bytes being uploaded at once; more wait a moment, then get 503",
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+		func(c *config, v string) (err error) { c.uploadLimit, err = parseLimit(v); return },
+	},
+	{
+		"MAX_VIEWERS", "1000", "streams and waiting reads at once; one more gets 503",
+		"a whole number; 0: no limit",
+		func(c *config, v string) (err error) { c.maxViewers, err = parseInt(v, 0, math.MaxInt32); return },
+	},
+	{
+		"CHECK_IMAGES", "false", "refuse what does not begin as a MIMETYPE of jpeg, png, gif, webp or bmp does",
+		"true or false",
+		func(c *config, v string) (err error) { c.checkImages, err = parseBool(v); return },
+	},
+	{
+		"SESSION_SECRET", "", "sign the session ids; any other id is refused, but with a key or link of the operator's",
+		"at least 16 characters",
+		func(c *config, v string) (err error) { c.sessionSecret, err = parseSecret(v); return },
+	},
+	{
+		"REQUIRE_KEY", "false", "sending needs the session's publish key; needs SESSION_SECRET",
+		"true or false",
+		func(c *config, v string) (err error) { c.requireKey, err = parseBool(v); return },
+	},
+	{
+		"PRIVATE", "false", "reading needs a signed link, the publish key or OPERATOR_TOKEN; needs SESSION_SECRET",
+		"true or false",
+		func(c *config, v string) (err error) { c.private, err = parseBool(v); return },
+	},
+	{
+		"OPERATOR_TOKEN", "", "/stats, /metrics and /session need it as Bearer; empty: they are open",
+		"at least 16 characters",
+		func(c *config, v string) (err error) { c.operatorToken, err = parseSecret(v); return },
+	},
+	{
+		"CORS_ORIGINS", "*", "origins whose pages may read and send",
+		"* or a comma list of origins such as https://example.org or http://192.168.1.5:8080",
+		func(c *config, v string) (err error) { c.corsOrigins, err = parseOrigins(v); return },
+	},
+	{
+		"TLS_CERT", "", "file of the certificate chain, for HTTPS; read again when it changes",
+		"a path of a PEM file, together with TLS_KEY",
+		func(c *config, v string) error { c.tlsCert = v; return nil },
+	},
+	{
+		"TLS_KEY", "", "file of the certificate's private key",
+		"a path of a PEM file, together with TLS_CERT",
+		func(c *config, v string) error { c.tlsKey = v; return nil },
+	},
+	{
+		"TEST_SESSION", "", "session the tester sends to; empty: ask the server for one",
+		sessionRule,
+		func(c *config, v string) error {
+			c.testSession = v
+			if v != "" && !validSession(v) {
+				return errNotAllowed
+			}
+			return nil
+		},
+	},
+	{
+		"TEST_URL", "", "server the tester sends to; empty: this machine, PORT",
+		"an http:// or https:// URL of a host",
+		func(c *config, v string) (err error) { c.testURL, err = parseBaseURL(v); return },
+	},
+	{
+		"TEST_INTERVAL", "2", "seconds between two images of the tester, fractions allowed",
+		"a number from 0.01 to 3600",
+		func(c *config, v string) (err error) { c.testInterval, err = parseSeconds(v, 0.01, 3600); return },
+	},
+	{
+		"LOG_FORMAT", "text", "form of the log lines",
+		"text or json",
+		func(c *config, v string) (err error) { c.logFormat, err = oneOf(v, "text", "json"); return },
+	},
+	{
+		"LOG_LEVEL", "info", "least level logged",
+		"debug, info, warn or error",
+		func(c *config, v string) error {
+			if strings.ContainsAny(v, "+-") { // slog knows levels in between
+				return errNotAllowed
+			}
+			return c.logLevel.UnmarshalText([]byte(v))
+		},
+	},
+}
