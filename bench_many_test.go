@@ -79,7 +79,7 @@ func pushMany(b *testing.B, q *redisQueue, session string, n int) {
 		p := q.rdb.Pipeline()
 		for range min(n, 500) {
 			n--
-			q.sendPush(ctx, p, session, q.callers.begin(), []byte("x"))
+			q.sendPush(ctx, p, session, q.callers.begin(), []byte("x"), true)
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			b.Fatal(err)

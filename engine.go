@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // engine keeps the queues. Both engines give the same promises: images leave a
@@ -31,8 +33,11 @@ type engine interface {
 	// may have come. Calls can get lost: a slow poll has to make up for that. tell
 	// must not block.
 	Watch(session string, tell func(frame)) (stop func())
-	// Stats lists the sessions that hold live images, in any order.
+	// Stats lists the sessions that hold live images, in any order, with their
+	// numbers of images alone.
 	Stats(ctx context.Context) ([]sessionStats, error)
+	// Detail completes the stats of some sessions, all but Len.
+	Detail(ctx context.Context, some []sessionStats) error
 	// Ping tells whether the engine answers.
 	Ping(ctx context.Context) error
 	// Describe names the engine for the log, without secrets.
@@ -44,7 +49,16 @@ var (
 	errEmpty       = errors.New("the queue is empty")
 	errFull        = errors.New("the queue's memory is full")
 	errUnavailable = errors.New("the queue does not answer")
+
+	errManySessions = errors.New("too many sessions")
 )
+
+// limits bound what a queue holds; 0: no limit.
+type limits struct {
+	images   int   // of a session
+	bytes    int64 // of a session
+	sessions int
+}
 
 // sequenceMemory is how long a session's sequence is remembered after its
 // newest image has expired. A session silent for longer starts again at 1.
@@ -54,6 +68,10 @@ const sequenceMemory = 10 * time.Minute
 type receipt struct {
 	sequence int64 // 1, 2, 3 ... within the session
 	queued   int   // live images in the queue, this one included
+
+	dropped int  // images that gave way to a limit
+	expired int  // images found expired since the last push
+	opened  bool // whether the session is new
 }
 
 // frame is an image on its way to a consumer or a viewer.
@@ -103,17 +121,29 @@ func read(ctx context.Context, e engine, session string, which pick) (frame, err
 
 // sessionStats is one session in the answer of /stats.
 type sessionStats struct {
-	ID  string `json:"id"`
-	Len int    `json:"len"`
+	ID      string  `json:"id"`
+	Len     int     `json:"len"`     // live images
+	Bytes   int64   `json:"bytes"`   // of them
+	Age     float64 `json:"age"`     // seconds since the newest arrived
+	Sent    int64   `json:"sent"`    // images stored since the session began
+	Taken   int64   `json:"taken"`   // popped
+	Expired int64   `json:"expired"` // untaken
+	Dropped int64   `json:"dropped"` // by a limit
 }
 
 // newEngine returns the engine that the settings ask for.
 func newEngine(cfg config, log *slog.Logger) engine {
-	switch {
-	case cfg.redis == nil:
-		return newMemoryQueue(cfg.expire, cfg.memoryLimit, time.Now)
-	case cfg.redisMode == "cluster":
-		return newRedisQueueOn(newClusterClient(cfg.redis), cfg.expire, log)
+	bounds := limits{cfg.maxImages, cfg.maxSessionBytes, cfg.maxSessions}
+	if cfg.redis == nil {
+		q := newMemoryQueue(cfg.expire, cfg.memoryLimit, time.Now)
+		q.limits = bounds
+		return q
 	}
-	return newRedisQueueOn(newRedisClient(cfg.redis), cfg.expire, log)
+	var rdb redis.UniversalClient = newRedisClient(cfg.redis)
+	if cfg.redisMode == "cluster" {
+		rdb = newClusterClient(cfg.redis)
+	}
+	q := newRedisQueueOn(rdb, cfg.expire, log)
+	q.limits = bounds
+	return q
 }

@@ -162,7 +162,7 @@ func TestScriptsRepeat(t *testing.T) {
 	}
 	push := func(c ticket) any {
 		return run(func(p redis.Pipeliner) *redis.Cmd {
-			_, reply := q.sendPush(ctx, p, session, c, []byte("bytes of "+c.id()))
+			_, reply := q.sendPush(ctx, p, session, c, []byte("bytes of "+c.id()), true)
 			return reply
 		})
 	}
@@ -188,18 +188,18 @@ func TestScriptsRepeat(t *testing.T) {
 	a, b, c, late := q.callers.begin(), q.callers.begin(), q.callers.begin(), q.callers.begin()
 	taken, void := q.callers.begin(), q.callers.begin()
 
-	want("push a", push(a), "1 1")
-	want("push a again", push(a), "1 1")
-	want("push b", push(b), "2 2")
+	want("push a", push(a), "1 1 0 0 1 0")
+	want("push a again", push(a), "1 1 0 0 1 0")
+	want("push b", push(b), "2 2 0 0 0 20")
 	want("length after repeats", f.length(t, session), 2)
 
 	first := pop(taken)
-	if !strings.HasPrefix(first.(string), "1 ") || !strings.HasSuffix(first.(string), " 1 "+a.id()) {
+	if !strings.HasPrefix(first.(string), "1 ") || !strings.HasSuffix(first.(string), " 1 0 "+a.id()) {
 		t.Errorf("pop: got %v, want sequence 1, 1 left, id a", first)
 	}
 	want("pop again", pop(taken), first)
 	want("bytes taken", rdb.Get(ctx, k.out(taken.id())).Val(), "bytes of "+a.id())
-	want("push a after it was taken", push(a), "1 1")
+	want("push a after it was taken", push(a), "1 1 0 0 1 0")
 	want("length after a late push", f.length(t, session), 1)
 
 	want("unpop", unpop(taken), int64(1))
@@ -216,12 +216,12 @@ func TestScriptsRepeat(t *testing.T) {
 	want("push c late", push(c), "void")
 
 	next := ticket{late.caller, late.call + 1}
-	want("a later call of a caller", push(next), "3 2")
+	want("a later call of a caller", push(next), "3 2 0 0 0 40")
 	want("an earlier push arrives", push(late), "void")
 	want("an earlier pop arrives", pop(late), "void")
 	want("an earlier push is undone", unpush(late), int64(0))
 	want("an earlier pop is undone", unpop(late), int64(0))
-	want("the later call again", push(next), "3 2")
+	want("the later call again", push(next), "3 2 0 0 0 40")
 
 	want("length at the end", f.length(t, session), 2)
 	want("the image put back", string(f.take(t, session).data), "bytes of "+a.id())

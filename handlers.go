@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -161,24 +160,6 @@ func (s *server) writeNoData(w http.ResponseWriter, status int) error {
 		return writeNothing(w, status)
 	}
 	return writeBody(w, status, "image/png", s.noData)
-}
-
-// handleStats lists the sessions that hold images.
-func (s *server) handleStats(w http.ResponseWriter, r *http.Request) error {
-	sessions, err := s.queue.Stats(r.Context())
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(sessions, func(a, b sessionStats) int { return strings.Compare(a.ID, b.ID) })
-	images := 0
-	for _, session := range sessions {
-		images += session.Len
-	}
-	return writeJSON(w, struct {
-		NumImages   int            `json:"numImages"`
-		NumSessions int            `json:"numSessions"`
-		Sessions    []sessionStats `json:"sessions"`
-	}{images, len(sessions), append([]sessionStats{}, sessions...)})
 }
 
 // handleHealth answers as long as the process serves.

@@ -16,20 +16,22 @@ const leastCharge = 512
 
 // memoryQueue is the embedded engine: every queue in this process, lost with it.
 type memoryQueue struct {
-	ttl   time.Duration
-	limit int64
-	now   func() time.Time // monotonic, so that no clock step ages an image
-	stop  chan struct{}
+	ttl      time.Duration
+	limit    int64
+	limits   limits
+	now      func() time.Time // monotonic, so that no clock step ages an image
+	stop     chan struct{}
+	watchers *watchers
 
 	mu       sync.Mutex
 	held     int64             // bytes charged for the images that anything here holds
 	flying   map[flight]*frame // popped and not settled
+	images   *list.List        // of *frame, oldest first, over all sessions
+	kept     *list.List        // of *frame: the newest image of a session, when it was popped
+	expired  int               // images, since the last push
 	sessions map[string]*memorySession
-	idle     *list.List // of *memorySession, least recently pushed first
-	images   *list.List // of *frame, oldest first, over all sessions
-	kept     *list.List // of *frame: the newest image of a session, when it was popped
-
-	watchers *watchers
+	open     *list.List // of *memorySession, least recently pushed first
+	idle     *list.List // the same: to these no image has come within a life
 }
 
 // flight names an image on its way to a consumer.
@@ -38,27 +40,17 @@ type flight struct {
 	sequence int64
 }
 
-// memorySession is one session's queue. Its images are a subsequence of the
-// engine's, so the oldest image of all is always the head of its session.
-type memorySession struct {
-	id       string
-	sequence int64
-	pushed   time.Time
-	place    *list.Element // in idle
-	queue    list.List     // of elements of images, oldest first
-	kept     *list.Element // in kept, for those who look without taking; or nil
-}
-
 func newMemoryQueue(ttl time.Duration, limit int64, now func() time.Time) *memoryQueue {
 	q := &memoryQueue{
 		ttl: ttl, limit: limit, now: now,
 		stop:     make(chan struct{}),
-		sessions: map[string]*memorySession{},
-		idle:     list.New(),
+		watchers: newWatchers(),
+		flying:   map[flight]*frame{},
 		images:   list.New(),
 		kept:     list.New(),
-		flying:   map[flight]*frame{},
-		watchers: newWatchers(),
+		sessions: map[string]*memorySession{},
+		open:     list.New(),
+		idle:     list.New(),
 	}
 	go q.sweepEvery(min(time.Second, ttl))
 	return q
@@ -77,39 +69,40 @@ func (q *memoryQueue) Ping(context.Context) error { return nil }
 func (q *memoryQueue) Buffer(size int) []byte { return make([]byte, size) }
 
 func (q *memoryQueue) Push(_ context.Context, session string, image []byte) (receipt, error) {
-	f, queued, err := q.push(session, image)
-	if err != nil {
-		return receipt{}, err
+	f, r, err := q.push(session, image)
+	if err == nil {
+		q.watchers.tell(f)
 	}
-	q.watchers.tell(f)
-	return receipt{sequence: f.sequence, queued: queued}, nil
+	return r, err
 }
 
-func (q *memoryQueue) push(session string, image []byte) (pushed frame, queued int, err error) {
+func (q *memoryQueue) push(session string, image []byte) (pushed frame, r receipt, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.sweep()
-	for q.held+charge(len(image)) > q.limit && q.kept.Len() > 0 {
+	s := q.sessions[session]
+	opens := s == nil || !s.open
+	switch {
+	case opens && q.limits.sessions > 0 && q.open.Len() >= q.limits.sessions:
+		return frame{}, receipt{}, errManySessions
+	case !q.makeRoom(charge(len(image))):
+		return frame{}, receipt{}, errFull
+	}
+	s = q.pushTo(session, now)
+	f := &frame{session: session, sequence: s.sequence, arrival: now, size: len(image), data: image}
+	q.enqueue(s, f, nil, nil)
+	r = receipt{sequence: s.sequence, dropped: q.trim(s), expired: q.expired, opened: opens}
+	r.queued, q.expired = s.queue.Len(), 0
+	return *f, r, nil
+}
+
+// makeRoom tells whether an image may be held. What was popped and is kept gives
+// way to it.
+func (q *memoryQueue) makeRoom(bytes int64) bool {
+	for q.held+bytes > q.limit && q.kept.Len() > 0 {
 		q.dropKept(q.sessions[q.kept.Front().Value.(*frame).session])
 	}
-	if q.held+charge(len(image)) > q.limit {
-		return frame{}, 0, errFull
-	}
-	s := q.sessions[session]
-	if s == nil {
-		q.forget()
-		s = &memorySession{id: session}
-		s.place = q.idle.PushBack(s)
-		q.sessions[session] = s
-	}
-	s.sequence++
-	s.pushed = now
-	q.idle.MoveToBack(s.place)
-	q.dropKept(s)
-	f := &frame{session: session, sequence: s.sequence, arrival: now, size: len(image), data: image}
-	s.queue.PushBack(q.images.PushBack(f))
-	q.hold(f)
-	return *f, s.queue.Len(), nil
+	return q.held+bytes <= q.limit
 }
 
 func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
@@ -124,6 +117,7 @@ func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
 	q.hold(f)
 	q.flying[flight{session, f.sequence}] = f
 	q.removeHead(s)
+	s.taken++
 	if f.sequence == s.sequence {
 		q.keep(s, f)
 	}
@@ -151,91 +145,31 @@ func (q *memoryQueue) land(name flight, delivered bool) bool {
 	delete(q.flying, name)
 	defer q.release(f)
 	s := q.sessions[f.session]
-	if delivered || s == nil || q.expired(f, now) {
+	if delivered || s == nil || q.over(f, now) {
 		return false
 	}
 	if f.sequence == s.sequence {
 		q.dropKept(s)
 	}
-	image := insertBefore(q.images, f, first(q.images, func(e *list.Element) bool {
-		return e.Value.(*frame).arrival.After(f.arrival)
-	}))
-	insertBefore(&s.queue, image, first(&s.queue, func(e *list.Element) bool {
-		return queued(e).sequence > f.sequence
-	}))
-	q.hold(f)
+	s.taken--
+	q.enqueue(s, f,
+		first(q.images, func(e *list.Element) bool { return e.Value.(*frame).arrival.After(f.arrival) }),
+		first(&s.queue, func(e *list.Element) bool { return queued(e).sequence > f.sequence }))
 	return true
 }
 
-func (q *memoryQueue) Stats(context.Context) ([]sessionStats, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.sweep()
-	var stats []sessionStats
-	for id, s := range q.sessions {
-		if s.queue.Len() > 0 {
-			stats = append(stats, sessionStats{ID: id, Len: s.queue.Len()})
-		}
-	}
-	return stats, nil
+// enqueue puts an image before those that came later, or at the end for nil.
+func (q *memoryQueue) enqueue(s *memorySession, f *frame, laterImage, laterInQueue *list.Element) {
+	insertBefore(&s.queue, insertBefore(q.images, f, laterImage), laterInQueue)
+	s.bytes += int64(f.size)
+	q.hold(f)
 }
-
-// sweep drops what has expired and returns the time it went by.
-func (q *memoryQueue) sweep() time.Time {
-	now := q.now()
-	for e := q.images.Front(); e != nil && q.expired(e.Value.(*frame), now); e = q.images.Front() {
-		q.removeHead(q.sessions[e.Value.(*frame).session])
-	}
-	for e := q.idle.Front(); e != nil; e = q.idle.Front() {
-		s := e.Value.(*memorySession)
-		if now.Sub(s.pushed) < q.ttl+sequenceMemory {
-			break
-		}
-		q.remove(s)
-	}
-	return now
-}
-
-// forget drops the sequences that were silent longest, where sessions without
-// images would take more than a quarter of the limit.
-func (q *memoryQueue) forget() {
-	for e := q.idle.Front(); e != nil && int64(len(q.sessions))*leastCharge > max(q.limit/4, q.held); {
-		s := e.Value.(*memorySession)
-		e = e.Next()
-		if s.queue.Len() == 0 {
-			q.remove(s)
-		}
-	}
-}
-
-// remove forgets a session.
-func (q *memoryQueue) remove(s *memorySession) {
-	q.idle.Remove(s.place)
-	q.dropKept(s)
-	delete(q.sessions, s.id)
-}
-
-// sweepEvery frees expired images also when nobody calls.
-func (q *memoryQueue) sweepEvery(interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			q.mu.Lock()
-			q.sweepKept(q.sweep())
-			q.mu.Unlock()
-		case <-q.stop:
-			return
-		}
-	}
-}
-
-func (q *memoryQueue) expired(f *frame, now time.Time) bool { return now.Sub(f.arrival) >= q.ttl }
 
 // removeHead removes the oldest image of a session that has one.
 func (q *memoryQueue) removeHead(s *memorySession) {
-	q.release(q.images.Remove(s.queue.Remove(s.queue.Front()).(*list.Element)).(*frame))
+	f := q.images.Remove(s.queue.Remove(s.queue.Front()).(*list.Element)).(*frame)
+	s.bytes -= int64(f.size)
+	q.release(f)
 }
 
 // hold charges an image with the first that holds it: a queue, a flight, or those
@@ -255,10 +189,12 @@ func (q *memoryQueue) release(f *frame) {
 	}
 }
 
-// queued returns the frame of an element of a session's queue.
-func queued(e *list.Element) *frame { return e.Value.(*list.Element).Value.(*frame) }
+func (q *memoryQueue) over(f *frame, now time.Time) bool { return now.Sub(f.arrival) >= q.ttl }
 
 func charge(size int) int64 { return int64(max(size, leastCharge)) }
+
+// queued returns the frame of an element of a session's queue.
+func queued(e *list.Element) *frame { return e.Value.(*list.Element).Value.(*frame) }
 
 // first returns the first element that fits, or nil.
 func first(l *list.List, fits func(*list.Element) bool) *list.Element {
@@ -271,9 +207,9 @@ func first(l *list.List, fits func(*list.Element) bool) *list.Element {
 }
 
 // insertBefore inserts a value before an element, or at the end for nil.
-func insertBefore(l *list.List, value any, behind *list.Element) *list.Element {
-	if behind == nil {
+func insertBefore(l *list.List, value any, later *list.Element) *list.Element {
+	if later == nil {
 		return l.PushBack(value)
 	}
-	return l.InsertBefore(value, behind)
+	return l.InsertBefore(value, later)
 }

@@ -32,7 +32,7 @@ func (q *memoryQueue) Look(_ context.Context, session string, which pick) (frame
 	default:
 		return frame{}, errEmpty
 	}
-	if q.expired(f, now) || which.within > 0 && now.Sub(f.arrival) >= which.within {
+	if q.over(f, now) || which.within > 0 && now.Sub(f.arrival) >= which.within {
 		return frame{}, errEmpty
 	}
 	return q.described(*f, left, now), nil
@@ -87,7 +87,7 @@ func (q *memoryQueue) sweepKept(now time.Time) {
 	for e := q.kept.Front(); e != nil; {
 		f := e.Value.(*frame)
 		e = e.Next()
-		if q.expired(f, now) {
+		if q.over(f, now) {
 			q.dropKept(q.sessions[f.session])
 		}
 	}

@@ -28,17 +28,24 @@ var (
 	statsSource string
 	//go:embed lua/rebase.lua
 	rebaseSource string
+	//go:embed lua/census.lua
+	censusSource string
+	//go:embed lua/details.lua
+	detailsSource string
 
-	pushScript   = redis.NewScript(pushSource)
-	unpushScript = redis.NewScript(unpushSource)
-	popScript    = redis.NewScript(popSource)
-	unpopScript  = redis.NewScript(unpopSource)
-	lookScript   = redis.NewScript(lookSource)
-	statsScript  = redis.NewScript(statsSource)
-	rebaseScript = redis.NewScript(rebaseSource)
+	pushScript    = redis.NewScript(pushSource)
+	unpushScript  = redis.NewScript(unpushSource)
+	popScript     = redis.NewScript(popSource)
+	unpopScript   = redis.NewScript(unpopSource)
+	lookScript    = redis.NewScript(lookSource)
+	statsScript   = redis.NewScript(statsSource)
+	rebaseScript  = redis.NewScript(rebaseSource)
+	censusScript  = redis.NewScript(censusSource)
+	detailsScript = redis.NewScript(detailsSource)
 
 	scripts = []*redis.Script{
 		pushScript, unpushScript, popScript, unpopScript, lookScript, statsScript, rebaseScript,
+		censusScript, detailsScript,
 	}
 )
 
@@ -53,7 +60,9 @@ const (
 type redisQueue struct {
 	rdb     redis.UniversalClient
 	ttl     time.Duration
+	limits  limits
 	log     *slog.Logger
+	census  *census
 	callers *callers
 	buffers *buffers
 	settler *settler
@@ -65,7 +74,7 @@ func newRedisQueue(opt *redis.Options, ttl time.Duration, log *slog.Logger) *red
 }
 
 func newRedisQueueOn(rdb redis.UniversalClient, ttl time.Duration, log *slog.Logger) *redisQueue {
-	q := &redisQueue{rdb: rdb, ttl: ttl, log: log, callers: newCallers(), buffers: new(buffers)}
+	q := &redisQueue{rdb: rdb, ttl: ttl, log: log, callers: newCallers(), buffers: new(buffers), census: new(census)}
 	q.settler = newSettler(q)
 	q.wakes = newWakes(rdb)
 	go q.warmUp()
@@ -102,15 +111,30 @@ func (q *redisQueue) Ping(ctx context.Context) error {
 func (q *redisQueue) Buffer(size int) []byte { return q.buffers.get(size) }
 
 func (q *redisQueue) Push(ctx context.Context, session string, image []byte) (receipt, error) {
+	defer q.buffers.put(image)
+	r, err := q.push(ctx, session, image, q.census.room(q.limits.sessions))
+	if err != errManySessions || q.limits.sessions == 0 {
+		return r, err
+	}
+	if err := q.count(ctx); err != nil {
+		return receipt{}, err
+	}
+	if !q.census.room(q.limits.sessions) {
+		return receipt{}, errManySessions
+	}
+	return q.push(ctx, session, image, true)
+}
+
+// push stores an image. Unless it may open a session, the session must have one.
+func (q *redisQueue) push(ctx context.Context, session string, image []byte, open bool) (receipt, error) {
 	t := q.callers.begin()
 	q.settler.supersede(session)
 	var set *redis.StatusCmd
 	answer, err := q.call(ctx, session, func(p redis.Pipeliner) (reply *redis.Cmd) {
-		set, reply = q.sendPush(ctx, p, session, t, image)
+		set, reply = q.sendPush(ctx, p, session, t, image, open)
 		return reply
 	})
-	q.buffers.put(image)
-	if answer.unsure && (err != nil || answer.text == "lost") {
+	if answer.unsure && (err != nil || answer.text == "lost" || answer.text == "sessions") {
 		q.settler.unpush(session, t) // a try on its way could still store it
 	} else {
 		q.callers.end(t)
@@ -120,6 +144,8 @@ func (q *redisQueue) Push(ctx context.Context, session string, image []byte) (re
 		return receipt{}, fmt.Errorf("push: %w: %w", errFull, set.Err())
 	case answer.text == "lost":
 		return receipt{}, fmt.Errorf("push: the bytes are missing: %w", set.Err())
+	case answer.text == "sessions":
+		return receipt{}, errManySessions
 	case err != nil:
 		return receipt{}, fmt.Errorf("push: %w", err)
 	}
@@ -127,10 +153,13 @@ func (q *redisQueue) Push(ctx context.Context, session string, image []byte) (re
 	if err != nil {
 		return receipt{}, fmt.Errorf("push: %w", err)
 	}
+	if r.opened {
+		q.census.opened.Add(1)
+	}
 	return r, nil
 }
 
-func (q *redisQueue) sendPush(ctx context.Context, p redis.Pipeliner, session string, t ticket, image []byte) (*redis.StatusCmd, *redis.Cmd) {
+func (q *redisQueue) sendPush(ctx context.Context, p redis.Pipeliner, session string, t ticket, image []byte, open bool) (*redis.StatusCmd, *redis.Cmd) {
 	k := keysOf(session)
 	return p.Set(ctx, k.image(t.id()), image, q.ttl), p.EvalSha(
 		ctx, pushScript.Hash(),
@@ -146,6 +175,10 @@ func (q *redisQueue) sendPush(ctx context.Context, p redis.Pipeliner, session st
 		t.call,
 		q.ttl.Milliseconds(),
 		(q.ttl + sequenceMemory).Milliseconds(),
+		k.image(""),
+		q.limits.images,
+		q.limits.bytes,
+		open,
 	)
 }
 

@@ -132,7 +132,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 		session := newSession()
 		images := []string{"one", "\x00\xff\r\n*3\r\n", "3", string(bytes.Repeat([]byte{7}, 10<<20))}
 		for i, image := range images {
-			got, want := f.push(t, session, image), receipt{sequence: int64(i + 1), queued: i + 1}
+			got, want := f.push(t, session, image), receipt{sequence: int64(i + 1), queued: i + 1, opened: i == 0}
 			if got != want {
 				t.Errorf("push %d: got %+v, want %+v", i, got, want)
 			}

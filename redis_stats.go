@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -64,4 +66,57 @@ func (q *redisQueue) statsPages(ctx context.Context, shards []keys, offset int, 
 		}
 	}
 	return more, nil
+}
+
+// detailsAtOnce bounds the sessions one run of the details script looks at.
+const detailsAtOnce = 200
+
+// Detail asks each index shard for its sessions.
+func (q *redisQueue) Detail(ctx context.Context, some []sessionStats) error {
+	shards := map[keys][]*sessionStats{}
+	for i := range some {
+		k := keysOf(some[i].ID)
+		shards[k] = append(shards[k], &some[i])
+	}
+	type question struct {
+		shard    keys
+		sessions []*sessionStats
+		reply    *redis.Cmd
+	}
+	var questions []question
+	for k, sessions := range shards {
+		for part := range slices.Chunk(sessions, detailsAtOnce) {
+			questions = append(questions, question{shard: k, sessions: part})
+		}
+	}
+	_, err := q.persist(ctx, func(ctx context.Context) error {
+		pipeline := q.rdb.Pipeline()
+		for i := range questions {
+			questions[i].reply = q.sendDetails(ctx, pipeline, questions[i].shard, questions[i].sessions)
+		}
+		_, err := pipeline.Exec(ctx)
+		return err
+	})
+	for i := 0; err == nil && i < len(questions); i++ {
+		err = parseDetails(questions[i].reply, questions[i].sessions)
+	}
+	if err != nil {
+		return fmt.Errorf("details: %w", err)
+	}
+	return nil
+}
+
+func (q *redisQueue) sendDetails(ctx context.Context, p redis.Pipeliner, k keys, sessions []*sessionStats) *redis.Cmd {
+	names := make([]string, len(sessions))
+	for i, s := range sessions {
+		names[i] = s.ID
+	}
+	return p.EvalSha(
+		ctx, detailsScript.Hash(),
+		[]string{k.sessions()},
+		k.queue(""),
+		k.meta(""),
+		q.ttl.Milliseconds(),
+		strings.Join(names, " "),
+	)
 }

@@ -11,11 +11,11 @@ import (
 
 // parseReceipt reads what push.lua returns.
 func parseReceipt(answer string) (receipt, error) {
-	n, err := parseNumbers(answer, 2)
+	n, err := parseNumbers(answer, 5)
 	if err != nil {
 		return receipt{}, fmt.Errorf("push.lua: %w", err)
 	}
-	return receipt{sequence: n[0], queued: int(n[1])}, nil
+	return receipt{sequence: n[0], queued: int(n[1]), dropped: int(n[2]), expired: int(n[3]), opened: n[4] == 1}, nil
 }
 
 // parseFrame reads what pop.lua returns; the bytes come in another reply.
@@ -70,8 +70,23 @@ func parseStats(reply *redis.Cmd, found map[string]int) (read int, err error) {
 	return int(entries), nil
 }
 
+// parseDetails reads what details.lua returns into the sessions asked for.
+func parseDetails(reply *redis.Cmd, sessions []*sessionStats) error {
+	n, err := reply.Int64Slice()
+	if err != nil || len(n) != 6*len(sessions) {
+		return fmt.Errorf("details.lua: unexpected reply %v: %w", n, err)
+	}
+	for i, s := range sessions {
+		of := n[6*i : 6*i+6]
+		s.Bytes, s.Age = of[1], float64(of[2])/1e6
+		s.Sent, s.Taken, s.Dropped = of[3], of[4], of[5]
+		s.Expired = max(0, s.Sent-s.Taken-s.Dropped-of[0])
+	}
+	return nil
+}
+
 // parseNumbers reads the first count words of an answer, which are numbers.
-func parseNumbers(answer string, count int) (numbers [4]int64, err error) {
+func parseNumbers(answer string, count int) (numbers [5]int64, err error) {
 	rest := answer
 	for i := range count {
 		var word string

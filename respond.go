@@ -61,7 +61,7 @@ func (s *server) handler(h handlerFunc) http.Handler {
 		if status >= 500 {
 			s.log.Warn("request failed", "route", r.Pattern, "status", status, "error", err)
 		}
-		if status == http.StatusServiceUnavailable {
+		if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 			w.Header().Set("Retry-After", "1")
 		}
 		writeError(w, status, text)
@@ -77,6 +77,8 @@ func statusOf(err error) (int, string) {
 	switch {
 	case errors.Is(err, errFull):
 		return http.StatusInsufficientStorage, "the queues are full: nothing was stored; images are accepted again when others are taken or expire"
+	case errors.Is(err, errManySessions):
+		return http.StatusTooManyRequests, "too many sessions: nothing was stored; sessions that hold images go on, a new one is accepted when others are over"
 	case errors.Is(err, errUnavailable):
 		return http.StatusServiceUnavailable, "the queue does not answer: try again"
 	}

@@ -78,7 +78,7 @@ var settings = []setting{
 		func(c *config, v string) (err error) { c.maxSessionBytes, err = parseLimit(v); return },
 	},
 	{
-		"MAX_SESSIONS", "10000", "sessions that hold images; an image that would open one more gets 429",
+		"MAX_SESSIONS", "10000", "sessions to which an image came within EXPIRE; one that would open one more gets 429",
 		"a whole number; 0: no limit",
 		func(c *config, v string) (err error) { c.maxSessions, err = parseInt(v, 0, math.MaxInt32); return },
 	},

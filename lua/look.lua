@@ -1,7 +1,7 @@
 --[[
 look.lua: find an image of a session without taking it.
 
-KEYS[1]  queue   zset  is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
+KEYS[1]  queue   zset  is:{b}:queue:<session>  <sequence>:<before>:<id>, scored by arrival (Unix us)
 KEYS[2]  meta    hash  is:{b}:meta:<session>   sequence; taken: "<sequence> <arrival> <key>" of the
                                                newest image, once it was popped
 
@@ -49,7 +49,7 @@ local from, to, step = first, math.min(count, first + 1000) - 1, 1
 if not after then from, to, step = count - 1, math.max(first, count - 1000), -1 end
 for rank = from, to, step do
   local member = redis.call('ZRANGE', queue, rank, rank, 'WITHSCORES')
-  local number, id = string.match(member[1], '^(%d+):(.+)$')
+  local number, id = string.match(member[1], '^(%d+):%d+:(.+)$')
   local size = redis.call('STRLEN', images .. id)
   if size > 0 then
     return string.format('%s %.0f %d %d %s%s', number, tonumber(member[2]), count - rank - 1, size, images, id)

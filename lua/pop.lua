@@ -5,9 +5,9 @@ The bytes do not pass through here: they are renamed to the key that the caller
 GETs next in the same pipeline. They keep their PX, so they are gone at the end
 of the image's life whoever holds them. For callers and calls see push.lua.
 
-KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
-KEYS[2]  meta    hash    is:{b}:meta:<session>   sequence; taken: "<sequence> <arrival> <key>" of the
-                                                newest image, once it was popped;
+KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<before>:<id>, scored by arrival (Unix us)
+KEYS[2]  meta    hash    is:{b}:meta:<session>   sequence; popped: images; taken: "<sequence> <arrival>
+                                                <key>" of the newest image, once it was popped;
                                                 <caller>: "<call> <second> <answer>" of its last call
 KEYS[3]  out     string  is:{b}:out:<id>         where the bytes go; id: <caller>-<call>
 
@@ -16,11 +16,11 @@ ARGV[2]  call    number of the call, rising for each caller
 ARGV[3]  images  text  key prefix of the bytes, is:{b}:image:
 ARGV[4]  life    ms    of an image
 
-Returns  "<sequence> <arrival> <left> <id>"  taken; left: live images behind it
-         ""                                  the queue is empty
-         "void"                              undone before it ran, or long past: nothing taken
-         "again"                             only ids without bytes so far: run this again
-         "rebase"                            the clock stepped back: run rebase.lua, then this again
+Returns  "<sequence> <arrival> <left> <before> <id>"  taken; left: live images behind it
+         ""        the queue is empty
+         "void"    undone before it ran, or long past: nothing taken
+         "again"   only ids without bytes so far: run this again
+         "rebase"  the clock stepped back: run rebase.lua, then this again
 
 Derived  is:{b}:image:<id>, from ARGV[3] and the queue; the hash tag is that of KEYS.
 Cost     O(log n), and O(e) where e images at the head have expired; at most 1000
@@ -30,7 +30,7 @@ Cost     O(log n), and O(e) where e images at the head have expired; at most 100
 local queue, meta, out = KEYS[1], KEYS[2], KEYS[3]
 local caller, call, images, life = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local known = redis.call('HMGET', meta, caller, 'sequence')
+local known = redis.call('HMGET', meta, caller, 'sequence', 'popped')
 local last, answer = string.match(known[1] or '0 0 ', '^(%d+) %d+ (.*)$')
 if tonumber(last) > tonumber(call) then return 'void' end
 if last == call then return answer end
@@ -47,14 +47,15 @@ for _ = 1, 1000 do
     redis.call('PEXPIRE', queue, life)
     return 'rebase'
   end
-  local sequence, id = string.match(member, '^(%d+):(.+)$')
+  local sequence, before, id = string.match(member, '^(%d+):(%d+):(.+)$')
   local moved = arrival > dead and redis.pcall('RENAME', images .. id, out)
   if not moved then
     redis.call('ZREMRANGEBYSCORE', queue, '-inf', dead)
   elseif not moved.err then
-    answer = string.format('%s %.0f %d %s', sequence, arrival, redis.call('ZCARD', queue), id)
-    redis.call('HSET', meta, caller, string.format('%d %s %s', call, time[1], answer))
-    if sequence == known[2] then redis.call('HSET', meta, 'taken', string.format('%s %.0f %s', sequence, arrival, out)) end
+    answer = string.format('%s %.0f %d %s %s', sequence, arrival, redis.call('ZCARD', queue), before, id)
+    redis.call('HSET', meta, 'popped', (known[3] or 0) + 1, caller, string.format('%d %s %s', call, time[1], answer))
+    local taken = string.format('%s %.0f %s', sequence, arrival, out)
+    if sequence == known[2] then redis.call('HSET', meta, 'taken', taken) end
     return answer
   elseif not string.find(moved.err, 'no such key') then
     redis.call('ZADD', queue, arrival, member)

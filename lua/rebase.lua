@@ -5,7 +5,7 @@ The images keep their order and their distances; the newest counts as arrived
 now, which is the least age it can have. Without this they would live longer
 by the size of the step.
 
-KEYS[1]  queue     zset  is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
+KEYS[1]  queue     zset  is:{b}:queue:<session>  <sequence>:<before>:<id>, scored by arrival (Unix us)
 KEYS[2]  meta      hash  is:{b}:meta:<session>   sequence; newest: latest arrival (Unix us)
 KEYS[3]  sessions  zset  is:{b}:sessions         session, scored by when it is over (Unix us)
 
@@ -31,7 +31,7 @@ if ahead <= 0 then return 0 end
 
 for i = 1, #members, 2 do
   local arrival = members[i + 1] - ahead
-  local id = string.match(members[i], ':(.+)$')
+  local id = string.match(members[i], '^%d+:%d+:(.+)$')
   redis.call('ZADD', queue, 'XX', arrival, members[i])
   redis.call('PEXPIRE', images .. id, math.max(1, math.floor(life - (now - arrival) / 1000)))
 end

@@ -4,8 +4,8 @@ unpop.lua: undo a pop: put its image back at its place, or keep it from running 
 Called when the image could not be handed to the consumer, and when it is not
 known whether the pop ran: after this it has taken nothing and never will.
 
-KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<id>, scored by arrival (Unix us)
-KEYS[2]  meta    hash    is:{b}:meta:<session>   <caller>: "<call> <second> <answer>" of its last call
+KEYS[1]  queue   zset    is:{b}:queue:<session>  <sequence>:<before>:<id>, scored by arrival (Unix us)
+KEYS[2]  meta    hash    is:{b}:meta:<session>   popped: images; <caller>: "<call> <second> <answer>" of its last call
 KEYS[3]  out     string  is:{b}:out:<id>         the bytes the pop took; id: <caller>-<call>
 KEYS[4]  wake    channel is:{b}:wake:<session>   told "" when the image is back
 
@@ -32,20 +32,21 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local back, rest = 0, math.min(redis.call('PTTL', out), life)
 if last == call and answer ~= 'void' and rest > 0 then
-  local sequence, arrival, id = string.match(answer, '^(%d+) (%d+) %d+ (.+)$')
+  local sequence, arrival, before, id = string.match(answer, '^(%d+) (%d+) %d+ (%d+) (.+)$')
   arrival = tonumber(arrival)
   if arrival > now + 1000000 then -- the clock stepped back: just before the images that came later
-    local rank, later = 0, nil
-    repeat
-      later = redis.call('ZRANGE', queue, rank, rank, 'WITHSCORES')
+    local rank, later = 0, redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+    while later[1] and tonumber(string.match(later[1], '^%d+')) < tonumber(sequence) do
       rank = rank + 1
-    until not later[1] or tonumber(string.match(later[1], '^%d+')) > tonumber(sequence)
+      later = redis.call('ZRANGE', queue, rank, rank, 'WITHSCORES')
+    end
     arrival = math.min(now, (tonumber(later[2]) or now + 1) - 1)
   end
   redis.call('RENAME', out, images .. id)
   redis.call('PEXPIRE', images .. id, rest)
-  redis.call('ZADD', queue, string.format('%.0f', arrival), string.format('%s:%s', sequence, id))
+  redis.call('ZADD', queue, string.format('%.0f', arrival), string.format('%s:%s:%s', sequence, before, id))
   redis.call('PEXPIRE', queue, math.max(rest, redis.call('PTTL', queue)))
+  redis.call('HINCRBY', meta, 'popped', -1)
   redis.call('PUBLISH', wake, '')
   back = 1
 end

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// censusLife is how long a count of the sessions is good for. Other servers may
+// open some in that time: then there are a few more than the limit.
+const censusLife = time.Second
+
+// census is what a process knows of how many sessions there are: the index lies in
+// as many places as there are buckets, so no script can know.
+type census struct {
+	counted atomic.Int64 // when, Unix ns; 0: never
+	found   atomic.Int64 // then
+	opened  atomic.Int64 // since then, here
+}
+
+// room tells whether one more session may be opened, as far as is known: what is
+// not known is not allowed before it has been counted.
+func (c *census) room(most int) bool {
+	if most == 0 {
+		return true
+	}
+	fresh := time.Since(time.Unix(0, c.counted.Load())) < censusLife
+	return fresh && c.found.Load()+c.opened.Load() < int64(most)
+}
+
+// count counts the sessions of all index shards.
+func (q *redisQueue) count(ctx context.Context) error {
+	shards := make([]*redis.Cmd, buckets)
+	_, err := q.persist(ctx, func(ctx context.Context) error {
+		pipeline := q.rdb.Pipeline()
+		for i, k := range bucketKeys {
+			shards[i] = pipeline.EvalSha(ctx, censusScript.Hash(), []string{k.sessions()})
+		}
+		_, err := pipeline.Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("count sessions: %w", err)
+	}
+	var found int64
+	for _, shard := range shards {
+		n, err := shard.Int64()
+		if err != nil {
+			return fmt.Errorf("census.lua: %w", err)
+		}
+		found += n
+	}
+	q.census.found.Store(found)
+	q.census.opened.Store(0)
+	q.census.counted.Store(time.Now().UnixNano())
+	return nil
+}

@@ -1,0 +1,14 @@
+--[[
+census.lua: count the sessions of one index shard.
+
+KEYS[1]  sessions  zset  is:{b}:sessions  session, scored by when it is over (Unix us)
+
+Returns  the sessions that are not over
+
+Cost     O(log n).
+]]
+
+local sessions = KEYS[1]
+
+local time = redis.call('TIME')
+return redis.call('ZCOUNT', sessions, string.format('(%.0f', time[1] * 1000000 + time[2]), '+inf')
