@@ -67,6 +67,7 @@ type redisQueue struct {
 	buffers *buffers
 	settler *settler
 	wakes   *wakes
+	stop    context.CancelFunc
 }
 
 func newRedisQueue(opt *redis.Options, ttl time.Duration, log *slog.Logger) *redisQueue {
@@ -77,21 +78,15 @@ func newRedisQueueOn(rdb redis.UniversalClient, ttl time.Duration, log *slog.Log
 	q := &redisQueue{rdb: rdb, ttl: ttl, log: log, callers: newCallers(), buffers: new(buffers), census: new(census)}
 	q.settler = newSettler(q)
 	q.wakes = newWakes(rdb)
-	go q.warmUp()
+	ctx, stop := context.WithCancel(context.Background())
+	q.stop = stop
+	go q.warmUp(ctx)
 	return q
-}
-
-// warmUp loads the scripts and says once what it finds; the server does not wait for it.
-func (q *redisQueue) warmUp() {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	defer cancel()
-	if err := q.loadScripts(ctx); err != nil {
-		q.log.Warn("redis does not answer yet", "error", err)
-	}
 }
 
 // Close finishes what is to be settled, then hangs up.
 func (q *redisQueue) Close() {
+	q.stop()
 	q.settler.close()
 	q.wakes.close()
 	q.rdb.Close()
