@@ -51,6 +51,7 @@ var (
 	errUnavailable = errors.New("the queue does not answer")
 
 	errManySessions = errors.New("too many sessions")
+	errStopping     = errors.New("the server stops")
 )
 
 // limits bound what a queue holds; 0: no limit.

@@ -83,6 +83,9 @@ func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
 
 // pop takes the oldest image, and waits for one if it has to and may.
 func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame, error) {
+	if s.stopping.Err() != nil {
+		return frame{}, errStopping
+	}
 	f, err := s.queue.Pop(r.Context(), session)
 	if err != errEmpty || wait == 0 {
 		return f, err

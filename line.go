@@ -30,7 +30,7 @@ func newLines(queue engine) *lines { return &lines{queue: queue, all: map[string
 func (ls *lines) pop(ctx context.Context, session string) (frame, error) {
 	l, turn, leave := ls.join(session)
 	defer leave()
-	for {
+	for ctx.Err() == nil {
 		f, err := ls.queue.Pop(ctx, session)
 		if err == nil && f.left > 0 {
 			l.call()
@@ -41,9 +41,9 @@ func (ls *lines) pop(ctx context.Context, session string) (frame, error) {
 		select {
 		case <-turn:
 		case <-ctx.Done():
-			return frame{}, errEmpty
 		}
 	}
+	return frame{}, errEmpty
 }
 
 // join takes the last place in the line of a session; leave must be called.

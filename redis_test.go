@@ -153,7 +153,7 @@ func redisByDocker(args []string) (*redisServer, func(), error) {
 	return s, stop, nil
 }
 
-func redisByBinary(args []string) (*redisServer, func(), error) {
+func redisByBinary(args []string, env ...string) (*redisServer, func(), error) {
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, nil, err
@@ -169,6 +169,7 @@ func redisByBinary(args []string) (*redisServer, func(), error) {
 		cmd = exec.Command(binary, append(append([]string{
 			"--port", port, "--bind", "127.0.0.1", "--dir", dir,
 		}, redisArgs...), args...)...)
+		cmd.Env = append(os.Environ(), env...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := cmd.Start(); err != nil {
 			return err

@@ -79,6 +79,8 @@ func statusOf(err error) (int, string) {
 		return http.StatusInsufficientStorage, "the queues are full: nothing was stored; images are accepted again when others are taken or expire"
 	case errors.Is(err, errManySessions):
 		return http.StatusTooManyRequests, "too many sessions: nothing was stored; sessions that hold images go on, a new one is accepted when others are over"
+	case errors.Is(err, errStopping):
+		return http.StatusServiceUnavailable, "the server stops: try again, maybe another one"
 	case errors.Is(err, errUnavailable):
 		return http.StatusServiceUnavailable, "the queue does not answer: try again"
 	}
