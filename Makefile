@@ -2,9 +2,10 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME    = 10s
+SOAK        = 30m
 COMPOSE     = $(shell command -v docker-compose || echo docker compose)
 
-.PHONY: help demo run build test race fuzz bench lint docker up down
+.PHONY: help demo run build test race fuzz bench soak lint docker up down
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ fuzz: ## each fuzz target for FUZZTIME
 
 bench: ## the ratios of bench/README.md
 	go test -run '^$$' -bench . -benchtime 1x -timeout 30m .
+
+soak: ## mixed load for SOAK, and what it leaves behind
+	SOAK=$(SOAK) go test -run '^$$' -bench Soak -benchtime 1x -timeout 100m .
 
 lint: ## go vet, staticcheck, gofumpt, luacheck
 	go vet ./...

@@ -38,8 +38,9 @@ func init() {
 	os.Exit(0)
 }
 
-// sideDoor tells what the process has allocated, and serves pprof.
+// sideDoor tells what the process has allocated and runs, and serves pprof.
 func sideDoor() http.Handler {
+	http.HandleFunc("/goroutines", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, runtime.NumGoroutine()) })
 	http.HandleFunc("/allocated", func(w http.ResponseWriter, _ *http.Request) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -118,7 +119,7 @@ type child struct {
 }
 
 // startChild starts one of the servers of init and waits until it answers.
-func startChild(b *testing.B, what, redisAddr string) *child {
+func startChild(b *testing.B, what, redisAddr string, vars ...string) *child {
 	b.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -126,14 +127,14 @@ func startChild(b *testing.B, what, redisAddr string) *child {
 	}
 	port, side := freePort(), freePort()
 	return launch(b, exec.Command(self), port, side,
-		"BENCH_SERVER="+what, "REDIS_HOST="+redisAddr, "BENCH_SIDE_PORT="+side)
+		append(vars, "BENCH_SERVER="+what, "REDIS_HOST="+redisAddr, "BENCH_SIDE_PORT="+side)...)
 }
 
 // launch starts a server in an empty directory, where no .env is.
 func launch(b *testing.B, cmd *exec.Cmd, port, side string, env ...string) *child {
 	b.Helper()
 	cmd.Dir, cmd.Stderr = b.TempDir(), os.Stderr
-	cmd.Env = append(env, "PORT="+port, "LOG_LEVEL=warn")
+	cmd.Env = append([]string{"PORT=" + port, "LOG_LEVEL=warn"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -198,15 +199,30 @@ func (c *child) rss(b *testing.B) float64 {
 	return kB / 1000
 }
 
-// allocated returns the bytes the process has allocated since its start.
-func (c *child) allocated(b *testing.B) (bytes float64) {
+// descriptors returns how many file descriptors the process has open.
+func (c *child) descriptors(b *testing.B) float64 {
 	b.Helper()
-	req, _ := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+c.side+"/allocated", nil)
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(len(open))
+}
+
+// allocated returns the bytes the process has allocated since its start.
+func (c *child) allocated(b *testing.B) float64 { return c.ask(b, "/allocated") }
+
+func (c *child) goroutines(b *testing.B) float64 { return c.ask(b, "/goroutines") }
+
+// ask asks the side door for a number.
+func (c *child) ask(b *testing.B, path string) (number float64) {
+	b.Helper()
+	req, _ := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+c.side+path, nil)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer resp.Body.Close()
-	fmt.Fscan(resp.Body, &bytes)
-	return bytes
+	fmt.Fscan(resp.Body, &number)
+	return number
 }
