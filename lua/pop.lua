@@ -53,9 +53,13 @@ for _ = 1, 1000 do
     redis.call('ZREMRANGEBYSCORE', queue, '-inf', dead)
   elseif not moved.err then
     answer = string.format('%s %.0f %d %s %s', sequence, arrival, redis.call('ZCARD', queue), before, id)
-    redis.call('HSET', meta, 'popped', (known[3] or 0) + 1, caller, string.format('%d %s %s', call, time[1], answer))
-    local taken = string.format('%s %.0f %s', sequence, arrival, out)
-    if sequence == known[2] then redis.call('HSET', meta, 'taken', taken) end
+    local popped, call_answer = (known[3] or 0) + 1, string.format('%d %s %s', call, time[1], answer)
+    if sequence == known[2] then
+      local taken = string.format('%s %.0f %s', sequence, arrival, out)
+      redis.call('HSET', meta, 'popped', popped, caller, call_answer, 'taken', taken)
+    else
+      redis.call('HSET', meta, 'popped', popped, caller, call_answer)
+    end
     return answer
   elseif not string.find(moved.err, 'no such key') then
     redis.call('ZADD', queue, arrival, member)
