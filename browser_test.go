@@ -161,13 +161,71 @@ func TestBrowserFetches(t *testing.T) {
 	})
 }
 
-// The page of the demo moves, as seen on the screen.
+// The page of the demo moves, as seen on the screen, also where everything is
+// closed.
 func TestBrowserShowsDemo(t *testing.T) {
 	t.Parallel()
-	p := startServer(t, "demo", "TEST_INTERVAL=0.3")
-	page := openPage(t, "http://"+p.addr+"/")
-	awaitMoving(t, 3, func() int {
-		screen := must(chromedp.Run(page, chromedp.Screenshot(chromedp.CSS("img"))))(t)
-		return numberOf(must(png.Decode(bytes.NewReader(screen)))(t).At(4, 4))
-	})
+	for name, vars := range map[string][]string{
+		"open": {},
+		"closed": {
+			"SESSION_SECRET=" + testSecret, "REQUIRE_KEY=true", "PRIVATE=true", "OPERATOR_TOKEN=" + testToken,
+			"CORS_ORIGINS=https://a.example",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := startServer(t, "demo", append(vars, "TEST_INTERVAL=0.3")...)
+			page := openPage(t, "http://"+p.addr+"/")
+			awaitMoving(t, 3, func() int {
+				screen := must(chromedp.Run(page, chromedp.Screenshot(chromedp.CSS("img"))))(t)
+				return numberOf(must(png.Decode(bytes.NewReader(screen)))(t).At(4, 4))
+			})
+			if log := p.log.String(); strings.Contains(log, "signature") {
+				t.Errorf("a link is in the log: %s", log)
+			}
+		})
+	}
+}
+
+// A prefetch is refused, and the image is there for the real use of its URL.
+func TestBrowserPrefetches(t *testing.T) {
+	t.Parallel()
+	p, session := startServer(t, "", "LOG_LEVEL=debug"), newSession()
+	p.do(t, "POST", "/image/"+session, bytes.NewReader(numberedJPEG(7, 160, 90))).wantStatus(t, 200)
+	url := "http://" + p.addr + "/image/" + session
+	page := openElsewhere(t, fmt.Sprintf(`<link rel="prefetch" href="%s" crossorigin="anonymous"><img crossorigin="anonymous">`, url))
+	p.log.await(t, "status=403")
+	must(chromedp.Run(page, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector('img').src = '%s'`, url))))(t)
+	eventually(t, func() bool { return pictureOn(t, page) == 7 })
+}
+
+// Images are shown where they are opened by themselves, and what only claims to be
+// one runs no script, whatever it holds.
+func TestBrowserRunsNothing(t *testing.T) {
+	t.Parallel()
+	p, session := startServer(t, ""), newSession()
+	send := func(body string) {
+		p.do(t, "POST", "/image/"+session, strings.NewReader(body), "Content-Type: text/html").wantStatus(t, 200)
+	}
+	send(string(numberedJPEG(7, 160, 90)))
+	for _, route := range []string{"/snapshot/", "/stream/", "/image/"} {
+		page := openElsewhere(t, "") // a stream is never loaded to its end: it comes later
+		must(chromedp.Run(page, chromedp.Evaluate[string](fmt.Sprintf(
+			`document.body.innerHTML = '<iframe width="160" height="90" style="border: 0" src="http://%s%s%s"></iframe>'`, p.addr, route, session))))(t)
+		eventually(t, func() bool {
+			screen, err := chromedp.Run(page, chromedp.Screenshot(chromedp.CSS("iframe")))
+			return err == nil && numberOf(must(png.Decode(bytes.NewReader(screen)))(t).At(4, 4)) == 7 // else it is just coming
+		})
+	}
+	for _, script := range []string{
+		"<!doctype html><script>document.title = 'run'</script>",
+		`<svg xmlns="http://www.w3.org/2000/svg"><script>document.title = 'run'</script></svg>`,
+	} {
+		send(script)
+		page := openPage(t, "http://"+p.addr+"/snapshot/"+session)
+		got := must(chromedp.Run(page, chromedp.Evaluate[string](`document.title + ' ' + document.contentType`)))(t)
+		if strings.HasPrefix(got, "run") || !strings.HasSuffix(got, "image/jpeg") {
+			t.Errorf("%s: got title and type %q", script, got)
+		}
+	}
 }

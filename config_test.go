@@ -328,7 +328,7 @@ func TestConfigHidesPasswords(t *testing.T) {
 }
 
 var (
-	tableRow    = regexp.MustCompile("(?m)^\\| *`?([A-Z][A-Z_]+)`? *\\| *`?([^|`]*?)`? *\\| *([^|]*?) *\\| *([^|]*?) *\\|")
+	tableRow    = regexp.MustCompile("(?m)^\\| *`?([A-Z][A-Z_]+)`? *\\| *([^|\n]*?) *\\| *([^|\n]*?) *\\| *([^|\n]*?) *\\|$")
 	exampleRow  = regexp.MustCompile(`(?m)^# (.*)\n# allowed: (.*)\n([A-Z_]+)=(.*)$`)
 	helpRow     = regexp.MustCompile(`(?m)^  ([A-Z_]+) +(.*?)  +(.*?)\n +(.*?)$`)
 	emptyInDocs = map[string]string{"": "empty", "(empty)": "empty"}
@@ -343,7 +343,7 @@ func TestConfigIsDocumented(t *testing.T) {
 		want = append(want, setting{name: s.name, fallback: s.fallback, meaning: s.meaning, allowed: s.allowed})
 	}
 	for _, m := range tableRow.FindAllStringSubmatch(readme, -1) {
-		inReadme = append(inReadme, setting{name: m[1], fallback: m[2], meaning: m[3], allowed: m[4]})
+		inReadme = append(inReadme, setting{name: m[1], fallback: strings.Trim(m[2], "`"), meaning: m[3], allowed: m[4]})
 	}
 	for _, m := range exampleRow.FindAllStringSubmatch(example, -1) {
 		inExample = append(inExample, setting{name: m[3], fallback: m[4], meaning: m[1], allowed: m[2]})

@@ -86,6 +86,7 @@ type frame struct {
 	data     []byte
 	key      string // Redis: where the bytes are, when they are not here
 	ticket   ticket // Redis: the pop that took it
+	flight   int64  // embedded: the pop that took it
 	holds    int    // embedded: how many hold its bytes
 }
 

@@ -1,21 +1,26 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// handleSession issues a fresh session id.
+// handleSession issues a fresh session id, with its publish key where there is one.
 func (s *server) handleSession(w http.ResponseWriter, r *http.Request) error {
-	id := newSession()
-	if acceptsJSON(r) {
-		return writeJSON(w, struct {
-			Session string `json:"session"`
-		}{id})
+	issued := struct {
+		Session string `json:"session"`
+		Key     string `json:"key,omitempty"`
+	}{Session: s.signer.newSession()}
+	if !acceptsJSON(r) {
+		return writeText(w, issued.Session)
 	}
-	return writeText(w, id)
+	if s.signer.exists() {
+		issued.Key = s.signer.key(issued.Session)
+	}
+	return writeJSON(w, issued)
 }
 
 // handlePush stores the body as an image.
@@ -79,6 +84,17 @@ func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
 		return s.writeImage(w, f, q, err)
 	}
 	return s.deliver(w, r, f)
+}
+
+// handleTake is handlePop for those who keep to it that GET changes nothing. A body
+// means nothing; it is read to its end, since only then net/http sees the consumer
+// hang up.
+func (s *server) handleTake(w http.ResponseWriter, r *http.Request) error {
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 64<<10)); err != nil {
+		return refuse(http.StatusBadRequest, "body cut short or too large: allowed is none, or one of up to 64 KiB, which means nothing")
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Time{}) // it was for the body; the wait may be longer
+	return s.handlePop(w, r)
 }
 
 // pop takes the oldest image, and waits for one if it has to and may.
@@ -179,7 +195,7 @@ func (s *server) handleReady(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) handleNotFound(http.ResponseWriter, *http.Request) error {
-	return refuse(http.StatusNotFound, "no such path: there are /session, /image/{session}, /imageForm/{session}, /stream/{session}, /snapshot/{session}, /stats, /healthz and /readyz")
+	return refuse(http.StatusNotFound, "no such path: there are /session, /image/{session}, /image/{session}/pop, /imageForm/{session}, /stream/{session}, /snapshot/{session}, /stats, /metrics, /healthz and /readyz")
 }
 
 // noSession refuses a path that ends where the session id should be.

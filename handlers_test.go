@@ -98,9 +98,14 @@ func received(t testing.TB, r *http.Response, method string) response {
 	t.Helper()
 	defer r.Body.Close()
 	body := must(io.ReadAll(r.Body))(t)
+	policy := "default-src 'none'; sandbox"
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") { // the page of the demo has its own
+		policy = r.Header.Get("Content-Security-Policy")
+	}
 	for name, want := range map[string]string{
 		"Cache-Control":                 "no-store",
 		"X-Content-Type-Options":        "nosniff",
+		"Content-Security-Policy":       policy,
 		"Access-Control-Allow-Origin":   "*",
 		"Access-Control-Expose-Headers": "X-Sequence, X-Timestamp, X-Queue-Length, X-No-Data, Retry-After",
 	} {
@@ -117,17 +122,23 @@ func received(t testing.TB, r *http.Response, method string) response {
 	return response{r, string(body)}
 }
 
-// wantError checks that a refusal is JSON with a sentence in it and nothing else.
+// wantError checks that a refusal is JSON with a sentence in it, the id that the
+// header has, and nothing else.
 func wantError(t testing.TB, r *http.Response, body []byte) {
 	t.Helper()
 	var fields map[string]string
-	if err := json.Unmarshal(body, &fields); err != nil || len(fields) != 1 || fields["error"] == "" {
-		t.Errorf("status %d: got body %q, want {\"error\":\"...\"}", r.StatusCode, body)
+	if err := json.Unmarshal(body, &fields); err != nil || len(fields) != 2 || fields["error"] == "" {
+		t.Errorf("status %d: got body %q, want {\"error\":\"...\",\"request\":\"<id>\"}", r.StatusCode, body)
+	}
+	if id := r.Header.Get("X-Request-Id"); !requestIDForm.MatchString(id) || fields["request"] != id {
+		t.Errorf("status %d: got request id %q, and X-Request-Id %q", r.StatusCode, fields["request"], id)
 	}
 	if kind := r.Header.Get("Content-Type"); kind != "application/json" {
 		t.Errorf("status %d: got Content-Type %q, want application/json", r.StatusCode, kind)
 	}
 }
+
+var requestIDForm = regexp.MustCompile(`^[A-Z2-7]{8}$`)
 
 // wantStatus ends the test when the status is another one.
 func (r response) wantStatus(t testing.TB, want int) response {
@@ -339,6 +350,7 @@ func TestHealth(t *testing.T) {
 var allowed = map[string]string{
 	"/session":      "GET, HEAD, OPTIONS",
 	"/image/x":      "POST, PUT, GET, HEAD, OPTIONS",
+	"/image/x/pop":  "POST, OPTIONS",
 	"/imageForm/x":  "POST, OPTIONS",
 	"/stats":        "GET, HEAD, OPTIONS",
 	"/healthz":      "GET, HEAD, OPTIONS",

@@ -6,10 +6,17 @@ import (
 	"time"
 )
 
+// asFile lets a session be called as if it were a file: viewers ask for x.jpg.
+func asFile(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		r.SetPathValue("session", strings.TrimSuffix(r.PathValue("session"), ".jpg"))
+		return h(w, r)
+	}
+}
+
 // handleSnapshot answers with the newest image and removes nothing. With wait it is
 // the next image, unless max_age says that the newest is new enough.
 func (s *server) handleSnapshot(w http.ResponseWriter, r *http.Request) error {
-	r.SetPathValue("session", strings.TrimSuffix(r.PathValue("session"), ".jpg")) // as viewers write it
 	session, err := sessionOf(r)
 	if err != nil {
 		return err

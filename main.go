@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,18 +14,21 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 const usage = `Image Streamer: a small image relay.
 
-  image-streamer              run the server
-  image-streamer demo         run the server and a test producer together
-  image-streamer tester       send numbered test images to a server
-  image-streamer healthcheck  ask the server on PORT whether it serves; exit 0 or 1
-  image-streamer version      print the version
-  image-streamer help         print this
+  image-streamer                         run the server
+  image-streamer demo                    run the server and a test producer together
+  image-streamer tester                  send numbered test images to a server
+  image-streamer healthcheck             ask the server on PORT whether it serves; exit 0 or 1
+  image-streamer key <session>           print the publish key of a session id of your own
+  image-streamer link <path> <duration>  print a signed link: link /stream/front 7d
+  image-streamer version                 print the version
+  image-streamer help                    print this
 
 Settings come from the environment or from a file .env in the working directory;
 a variable that is really set wins.
@@ -72,9 +76,12 @@ func run(ctx context.Context, args []string, getenv lookup, stdout, stderr io.Wr
 	case "tester":
 		err = runTester(ctx, cfg, log)
 	case "healthcheck":
-		err = checkHealth(ctx, cfg.port)
+		err = checkHealth(ctx, cfg)
 	default:
-		fmt.Fprintf(stderr, "image-streamer: no program %q: allowed are none, demo, tester, healthcheck, version and help\n", command)
+		err = runSigning(args, cfg, time.Now(), stdout)
+	}
+	if wrong, ok := errors.AsType[*misuse](err); ok {
+		fmt.Fprintln(stderr, wrong)
 		return 2
 	}
 	if err != nil {
@@ -87,6 +94,10 @@ func run(ctx context.Context, args []string, getenv lookup, stdout, stderr io.Wr
 // runServer serves until ctx ends. Once it has a port it passes that to wrap, if
 // any, with its handler, and serves what wrap returns.
 func runServer(ctx context.Context, cfg config, log *slog.Logger, wrap func(port int, h http.Handler) http.Handler) error {
+	secure, err := newTLS(cfg, log)
+	if err != nil {
+		return err
+	}
 	ln, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.port))
 	if err != nil {
 		return fmt.Errorf("listen on PORT=%d: %w", cfg.port, err)
@@ -100,7 +111,6 @@ func runServer(ctx context.Context, cfg config, log *slog.Logger, wrap func(port
 	if wrap != nil {
 		h = wrap(ln.Addr().(*net.TCPAddr).Port, h)
 	}
-	log.Info("listening", "address", ln.Addr().String(), "queue", q.Describe(),
-		"expire", cfg.expire, "version", version())
-	return serve(ctx, ln, h, log)
+	log.Info("listening", append([]any{"address", ln.Addr().String(), "queue", q.Describe()}, cfg.summary()...)...)
+	return serve(ctx, ln, secure, h, log)
 }

@@ -111,7 +111,7 @@ func TestRunExits(t *testing.T) {
 		{"", []string{"PORT=x", "EXPIRE=y"}, 2, "", "PORT=x: allowed is a whole number from 0 to 65535 (0 picks a free port)\nEXPIRE=y: allowed is a number from 0.01 to 31536000\n"},
 		{"demo", []string{"REDIS_HOST=redis://u:hunter2@h:x"}, 2, "", "REDIS_HOST=redis://***@h:x: allowed is host"},
 		{"tester", []string{"TEST_SESSION=a b"}, 2, "", "TEST_SESSION=a b: allowed is 1 to 64"},
-		{"nonsense", nil, 2, "", `no program "nonsense": allowed are none, demo, tester, healthcheck, version and help`},
+		{"nonsense", nil, 2, "", `no program "nonsense": allowed are none, demo, tester, healthcheck, key, link, version and help`},
 		{"demo twice", nil, 2, "", `no program "demo twice"`},
 		{"", []string{"PORT=" + port}, 1, "", "listen on PORT=" + port},
 		{"demo", []string{"PORT=" + port}, 1, "", "address already in use"},
@@ -205,6 +205,9 @@ func TestDemo(t *testing.T) {
 	page := p.get(t, "/?_cb=1").wantStatus(t, 200)
 	if !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") || !strings.Contains(page.body, "/image/xyzabc") {
 		t.Errorf("got page %s, %.99q", page.Header.Get("Content-Type"), page.body)
+	}
+	if got, want := page.Header.Get("Content-Security-Policy"), policyOf(demoPage); got != want || strings.Contains(got, "unsafe") {
+		t.Errorf("got policy %q, want %q", got, want)
 	}
 	p.do(t, http.MethodHead, "/", nil).wantStatus(t, 200)
 	p.do(t, http.MethodPost, "/", strings.NewReader("image")).wantStatus(t, 404)

@@ -24,20 +24,15 @@ type memoryQueue struct {
 	watchers *watchers
 
 	mu       sync.Mutex
-	held     int64             // bytes charged for the images that anything here holds
-	flying   map[flight]*frame // popped and not settled
-	images   *list.List        // of *frame, oldest first, over all sessions
-	kept     *list.List        // of *frame: the newest image of a session, when it was popped
-	expired  int               // images, since the last push
+	held     int64 // bytes charged for the images that anything here holds
+	flights  int64
+	flying   map[int64]*frame // popped and not settled, by flight
+	images   *list.List       // of *frame, oldest first, over all sessions
+	kept     *list.List       // of *frame: the newest image of a session, when it was popped
+	expired  int              // images, since the last push
 	sessions map[string]*memorySession
 	open     *list.List // of *memorySession, least recently pushed first
 	idle     *list.List // the same: to these no image has come within a life
-}
-
-// flight names an image on its way to a consumer.
-type flight struct {
-	session  string
-	sequence int64
 }
 
 func newMemoryQueue(ttl time.Duration, limit int64, now func() time.Time) *memoryQueue {
@@ -45,7 +40,7 @@ func newMemoryQueue(ttl time.Duration, limit int64, now func() time.Time) *memor
 		ttl: ttl, limit: limit, now: now,
 		stop:     make(chan struct{}),
 		watchers: newWatchers(),
-		flying:   map[flight]*frame{},
+		flying:   map[int64]*frame{},
 		images:   list.New(),
 		kept:     list.New(),
 		sessions: map[string]*memorySession{},
@@ -115,37 +110,43 @@ func (q *memoryQueue) Pop(_ context.Context, session string) (frame, error) {
 	}
 	f := queued(s.queue.Front())
 	q.hold(f)
-	q.flying[flight{session, f.sequence}] = f
+	q.flights++
+	q.flying[q.flights] = f
 	q.removeHead(s)
 	s.taken++
+	s.flying++
 	if f.sequence == s.sequence {
 		q.keep(s, f)
 	}
 	popped := *f
-	popped.left = s.queue.Len()
+	popped.left, popped.flight = s.queue.Len(), q.flights
 	return popped, nil
 }
 
 // Settle puts an undelivered image back before every image that came after it.
 func (q *memoryQueue) Settle(f frame, delivered bool) {
-	if q.land(flight{f.session, f.sequence}, delivered) {
+	if q.land(f.flight, delivered) {
 		q.watchers.tell(frame{session: f.session})
 	}
 }
 
 // land ends an image's flight and returns whether it is back in its queue.
-func (q *memoryQueue) land(name flight, delivered bool) bool {
+func (q *memoryQueue) land(flight int64, delivered bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.sweep()
-	f := q.flying[name]
+	f := q.flying[flight]
 	if f == nil {
 		return false // it has landed already
 	}
-	delete(q.flying, name)
+	delete(q.flying, flight)
 	defer q.release(f)
 	s := q.sessions[f.session]
-	if delivered || s == nil || q.over(f, now) {
+	if s == nil {
+		return false
+	}
+	s.flying = max(0, s.flying-1) // it may be a new one of the same name
+	if delivered || q.over(f, now) {
 		return false
 	}
 	if f.sequence == s.sequence {

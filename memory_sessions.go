@@ -15,6 +15,7 @@ type memorySession struct {
 	open     bool          // within a life
 	place    *list.Element // in the engine's list of open sessions, or of idle ones
 	queue    list.List     // of elements of the engine's images, oldest first
+	flying   int           // images popped and not settled
 	kept     *list.Element // in the engine's kept, for those who look without taking; or nil
 
 	bytes   int64 // of the queue
@@ -121,7 +122,7 @@ func (q *memoryQueue) forget() {
 		for e := l.Front(); e != nil && int64(len(q.sessions))*leastCharge > max(q.limit/4, q.held); {
 			s := e.Value.(*memorySession)
 			e = e.Next()
-			if s.queue.Len() == 0 {
+			if s.queue.Len() == 0 && s.flying == 0 {
 				q.remove(s)
 			}
 		}

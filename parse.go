@@ -98,20 +98,25 @@ func parseOrigins(s string) (string, error) {
 	}
 	var origins []string
 	for item := range strings.SplitSeq(s, ",") {
-		u, err := url.Parse(strings.ToLower(strings.TrimSpace(item)))
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
-			u.Port() != "" && !isPort(u.Port()) || u.Scheme+"://"+u.Host != u.String() {
-			return "", errNotAllowed
+		origin, err := parseOrigin(item)
+		if err != nil {
+			return "", err
 		}
-		host := u.Host
-		if u.Scheme == "http" {
-			host = strings.TrimSuffix(host, ":80")
-		} else {
-			host = strings.TrimSuffix(host, ":443")
-		}
-		origins = append(origins, u.Scheme+"://"+host)
+		origins = append(origins, origin)
 	}
 	return strings.Join(origins, ","), nil
+}
+
+func parseOrigin(s string) (string, error) {
+	u, err := url.Parse(strings.ToLower(strings.TrimSpace(s)))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		u.Port() != "" && !isPort(u.Port()) || u.Scheme+"://"+u.Host != u.String() {
+		return "", errNotAllowed
+	}
+	if u.Scheme == "http" {
+		return "http://" + strings.TrimSuffix(u.Host, ":80"), nil
+	}
+	return "https://" + strings.TrimSuffix(u.Host, ":443"), nil
 }
 
 // parseRatio reads a decimal or a fraction of two decimals.

@@ -105,14 +105,16 @@ func tuneCollector(cfg config, getenv lookup) {
 }
 
 // checkHealth asks the server on this machine whether it serves.
-func checkHealth(ctx context.Context, port int) error {
+func checkHealth(ctx context.Context, cfg config) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/healthz", port), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.ownURL("127.0.0.1", cfg.port)+"/healthz", nil)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	transport := ownTransport()
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return err
 	}

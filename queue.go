@@ -63,6 +63,7 @@ type redisQueue struct {
 	limits  limits
 	log     *slog.Logger
 	census  *census
+	counts  redisCounts
 	callers *callers
 	buffers *buffers
 	settler *settler
@@ -75,7 +76,7 @@ func newRedisQueue(opt *redis.Options, ttl time.Duration, log *slog.Logger) *red
 }
 
 func newRedisQueueOn(rdb redis.UniversalClient, ttl time.Duration, log *slog.Logger) *redisQueue {
-	q := &redisQueue{rdb: rdb, ttl: ttl, log: log, callers: newCallers(), buffers: new(buffers), census: new(census)}
+	q := &redisQueue{rdb: rdb, ttl: ttl, log: log, callers: newCallers(), buffers: new(buffers), census: new(census), counts: newRedisCounts()}
 	q.settler = newSettler(q)
 	q.wakes = newWakes(rdb)
 	ctx, stop := context.WithCancel(context.Background())

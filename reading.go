@@ -74,5 +74,6 @@ func (s *server) readingOf(r *http.Request) (reading, error) {
 func (s *server) patience(r *http.Request, wait time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	stop := context.AfterFunc(s.stopping, cancel)
-	return ctx, func() { stop(); cancel() }
+	s.metrics.waiting.Inc()
+	return ctx, func() { stop(); cancel(); s.metrics.waiting.Dec() }
 }

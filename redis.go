@@ -37,7 +37,6 @@ func newRedisClient(opt *redis.Options) *redis.Client {
 	o.ReadTimeout = attemptTimeout
 	o.WriteTimeout = attemptTimeout
 	o.PoolTimeout = attemptTimeout
-	o.ContextTimeoutEnabled = true
 	o.PoolSize = connections
 	o.PipelinePoolSize = -1 // everything is a pipeline: one pool serves
 	o.DisableIdentity = true
@@ -63,7 +62,6 @@ func newClusterClient(opt *redis.Options) *redis.ClusterClient {
 		ReadTimeout:              attemptTimeout,
 		WriteTimeout:             attemptTimeout,
 		PoolTimeout:              attemptTimeout,
-		ContextTimeoutEnabled:    true,
 		PoolSize:                 connections / 2, // for each node
 		PipelinePoolSize:         -1,
 		DisableIdentity:          true,
@@ -128,6 +126,7 @@ func (q *redisQueue) call(ctx context.Context, session string, send func(redis.P
 func (q *redisQueue) persist(ctx context.Context, try func(context.Context) error) (unsure bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
+	start := time.Now()
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		err := try(ctx)
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
@@ -136,16 +135,26 @@ func (q *redisQueue) persist(ctx context.Context, try func(context.Context) erro
 		switch {
 		case err == nil:
 			return unsure, nil
-		case errors.Is(err, errAgain):
+		case errors.Is(err, errAgain) && ctx.Err() == nil:
 			continue
 		case redis.IsOOMError(err):
-			return unsure, fmt.Errorf("%w: %w", errFull, err)
+			return q.gaveUp(unsure, errFull, err)
 		}
 		unsure = unsure || mayHaveRun(err)
-		if !transient(err) || pause(ctx, wait) != nil {
-			return unsure, fmt.Errorf("%w: %w", errUnavailable, err)
+		late := time.Since(start) > callTimeout-attemptTimeout
+		if late || !transient(err) || pause(ctx, wait) != nil {
+			return q.gaveUp(unsure, errUnavailable, err)
 		}
+		q.counts.repeats.Inc()
 	}
+}
+
+// gaveUp is the end of a call that failed.
+func (q *redisQueue) gaveUp(unsure bool, kind, cause error) (bool, error) {
+	if unsure {
+		q.counts.unknown.Inc()
+	}
+	return unsure, fmt.Errorf("%w: %w", kind, cause)
 }
 
 // transient tells whether it makes sense to try again: the connection broke, or

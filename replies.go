@@ -55,7 +55,7 @@ func parseWake(session, message string) frame {
 func parseStats(reply *redis.Cmd, found map[string]int) (read int, err error) {
 	values, err := reply.Slice()
 	if err != nil || len(values)%2 == 0 {
-		return 0, fmt.Errorf("stats.lua: unexpected reply %v: %w", values, err)
+		return 0, fmt.Errorf("stats.lua: unexpected reply of %d values: %w", len(values), err) // they name sessions
 	}
 	entries, ok := values[0].(int64)
 	for pair := values[1:]; len(pair) > 0; pair = pair[2:] {
@@ -65,7 +65,7 @@ func parseStats(reply *redis.Cmd, found map[string]int) (read int, err error) {
 		found[session] = int(images)
 	}
 	if !ok {
-		return 0, fmt.Errorf("stats.lua: unexpected reply %v", values)
+		return 0, fmt.Errorf("stats.lua: unexpected reply of %d values", len(values))
 	}
 	return int(entries), nil
 }

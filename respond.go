@@ -50,21 +50,27 @@ func (s *server) handler(h handlerFunc) http.Handler {
 			}
 		}
 		err := h(w, r)
+		if r.ContentLength != 0 { // what is left of the body holds up the answer no longer
+			rc.SetReadDeadline(time.Now().Add(restLimit))
+		}
 		if err == nil {
 			return
 		}
 		if errors.Is(err, errCutShort) {
-			s.log.Debug("consumer hung up", "route", r.Pattern, "error", err)
+			s.log.Debug("consumer hung up", "request", requestIDOf(w), "route", routeOf(r.Pattern), "error", err)
 			panic(http.ErrAbortHandler)
 		}
 		status, text := statusOf(err)
-		if status >= 500 {
-			s.log.Warn("request failed", "route", r.Pattern, "status", status, "error", err)
+		if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout {
+			s.log.Warn("request failed", "request", requestIDOf(w), "route", routeOf(r.Pattern), "status", status, "error", err)
+		}
+		if status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
 		}
 		if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 			w.Header().Set("Retry-After", "1")
 		}
-		writeError(w, status, text)
+		s.writeError(w, status, text)
 	})
 }
 
@@ -87,10 +93,16 @@ func statusOf(err error) (int, string) {
 	return http.StatusInternalServerError, "internal error: the cause is in the server's log"
 }
 
-func writeError(w http.ResponseWriter, status int, text string) {
+// writeError answers with what is wrong, and with the id under which the log may
+// tell more.
+func (s *server) writeError(w http.ResponseWriter, status int, text string) {
+	s.metrics.rejected.WithLabelValues(strconv.Itoa(status)).Inc()
+	id := requestIDOf(w)
+	w.Header().Set("X-Request-Id", id)
 	body, _ := json.Marshal(struct {
-		Error string `json:"error"`
-	}{text})
+		Error   string `json:"error"`
+		Request string `json:"request"`
+	}{text, id})
 	writeBody(w, status, "application/json", append(body, '\n')) // if it fails there is nobody to tell
 }
 
@@ -105,6 +117,9 @@ func writeJSON(w http.ResponseWriter, v any) error {
 func writeText(w http.ResponseWriter, text string) error {
 	return writeBody(w, http.StatusOK, "text/plain; charset=utf-8", []byte(text))
 }
+
+// restLimit is what a client has to send the rest of a body that is refused.
+const restLimit = time.Second
 
 // A client has writeLimit, and time for its bytes at slowest a second, to accept
 // an answer.

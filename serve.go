@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,8 +21,9 @@ const (
 // connKey finds the connection of a request in its context.
 type connKey struct{}
 
-// serve answers on a listener until ctx ends, then finishes what is in flight.
-func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+// serve answers on a listener until ctx ends, then finishes what is in flight. Over
+// TLS, if it is given, it speaks HTTP/2 too.
+func serve(ctx context.Context, ln net.Listener, secure *tls.Config, h http.Handler, log *slog.Logger) error {
 	var handlers sync.WaitGroup
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -35,10 +37,17 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logge
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
 		},
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		TLSConfig: secure,
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
+	go func() {
+		if secure == nil {
+			failed <- srv.Serve(ln)
+			return
+		}
+		failed <- srv.ServeTLS(ln, "", "") // the pair is that of TLSConfig
+	}()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)

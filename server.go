@@ -7,59 +7,75 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // server answers HTTP from one engine.
 type server struct {
 	cfg      config
+	metrics  *metrics
 	queue    engine
 	lines    *lines
 	feeds    *feeds
-	noData   []byte          // PNG
+	signer   signer
+	cors     cors
+	noData   []byte // PNG
+	now      func() time.Time
 	stopping context.Context // ends when the server is to stop
 	log      *slog.Logger
 }
 
 func newServer(cfg config, queue engine, log *slog.Logger) *server {
+	m := newMetrics(cfg)
+	queue = m.around(queue)
 	return &server{
-		cfg: cfg, queue: queue, log: log,
+		cfg: cfg, metrics: m, queue: queue, log: log,
 		lines:    newLines(queue),
 		feeds:    newFeeds(queue, newPartMaker(cfg), log),
+		signer:   signer{cfg.sessionSecret},
+		cors:     newCORS(cfg.corsOrigins),
 		noData:   noDataPNG(cfg.width(), cfg.height),
+		now:      time.Now,
 		stopping: context.Background(),
+	}
+}
+
+// endpoint is one row of the table: what is asked, and what answers those who may.
+type endpoint struct {
+	pattern string
+	handler handlerFunc
+}
+
+// table returns every route, with who may use it.
+func (s *server) table() []endpoint {
+	return []endpoint{
+		// producers
+		{"GET /session", s.operating(s.handleSession)},
+		{"POST /image/{session}", s.sending(s.handlePush)},
+		{"PUT /image/{session}", s.sending(s.handlePush)},
+		{"POST /imageForm/{session}", s.sending(s.handlePushForm)},
+		{"POST /stream/{session}", s.sending(s.handleIngest)},
+		{"PUT /stream/{session}", s.sending(s.handleIngest)},
+		// consumers
+		{"GET /image/{session}", s.reading(forUse(s.handlePop))},
+		{"HEAD /image/{session}", s.reading(s.handlePeek)}, // else GET's handler would run, and pop
+		{"POST /image/{session}/pop", s.reading(s.handleTake)},
+		// viewers
+		{"GET /stream/{session}", s.reading(s.handleStream)},
+		{"GET /snapshot/{session}", asFile(s.reading(s.handleSnapshot))},
+		// operators
+		{"GET /stats", s.operating(s.handleStats)},
+		{"GET /metrics", s.operating(s.handleMetrics)},
+		{"GET /healthz", s.handleHealth},
+		{"GET /readyz", s.handleReady},
 	}
 }
 
 // routes returns the whole HTTP surface.
 func (s *server) routes() http.Handler {
-	table := []struct {
-		pattern string
-		handler handlerFunc
-	}{
-		// producers
-		{"GET /session", s.handleSession},
-		{"POST /image/{session}", s.handlePush},
-		{"PUT /image/{session}", s.handlePush},
-		{"POST /imageForm/{session}", s.handlePushForm},
-		{"POST /stream/{session}", s.handleIngest},
-		{"PUT /stream/{session}", s.handleIngest},
-		//		{"POST /stream/{session}", s.handleIngest},
-		//		{"PUT /stream/{session}", s.handleIngest},
-		// consumers
-		{"GET /image/{session}", s.handlePop},
-		{"HEAD /image/{session}", s.handlePeek}, // else GET's handler would run, and pop
-		// viewers
-		{"GET /stream/{session}", s.handleStream},
-		{"GET /snapshot/{session}", s.handleSnapshot},
-		// operators
-		{"GET /stats", s.handleStats},
-		{"GET /healthz", s.handleHealth},
-		{"GET /readyz", s.handleReady},
-	}
-
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
-	for _, row := range table {
+	for _, row := range s.table() {
 		mux.Handle(row.pattern, s.handler(row.handler))
 		method, route, _ := strings.Cut(row.pattern, " ")
 		methods[route] = append(methods[route], method)
@@ -78,9 +94,10 @@ func (s *server) routes() http.Handler {
 
 	var h http.Handler = mux
 	h = s.refuseUncleanPaths(h)
+	h = s.refuseForeign(h)
 	h = s.recoverPanics(h)
-	h = s.logRequests(h)
-	h = commonHeaders(h)
+	h = s.observe(h)
+	h = commonHeaders(s.cors, h)
 	return h
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"strings"
@@ -44,13 +45,25 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 	if err := awaitPicture(r, feed); err != nil {
 		return err
 	}
+	s.metrics.viewers.Inc()
+	defer s.metrics.viewers.Dec()
 	streamHeaders(w.Header(), r)
-	if conn, ok := r.Context().Value(connKey{}).(*net.TCPConn); ok {
-		conn.SetWriteBuffer(viewerBuffer)
-	}
-	v := viewer{w: w, rc: http.NewResponseController(w), gap: q.gap}
+	limitBuffer(r)
+	v := viewer{w: w, rc: http.NewResponseController(w), metrics: s.metrics, gap: q.gap}
 	v.twice = q.gap == 0 && strings.Contains(r.UserAgent(), "Chrome/")
 	return v.watch(r.Context(), s.stopping, feed)
+}
+
+// limitBuffer has the kernel hold little of what goes to a viewer. Over HTTP/2 the
+// other requests of the connection share that.
+func limitBuffer(r *http.Request) {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	if conn, ok := conn.(*net.TCPConn); ok {
+		conn.SetWriteBuffer(viewerBuffer)
+	}
 }
 
 // streamHeaders describes a stream. Its parts are not chunked: that would be a
@@ -87,11 +100,12 @@ func awaitPicture(r *http.Request, feed *feed) error {
 
 // viewer is one who watches a stream.
 type viewer struct {
-	w     http.ResponseWriter
-	rc    *http.ResponseController
-	gap   time.Duration // between two frames, at least
-	due   time.Time     // of the next one
-	twice bool          // it paints a part when the header of the next one has come: Chromium
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+	metrics *metrics
+	gap     time.Duration // between two frames, at least
+	due     time.Time     // of the next one
+	twice   bool          // it paints a part when the header of the next one has come: Chromium
 }
 
 // watch sends what the feed shows until the viewer goes, is too slow, or the
@@ -114,6 +128,7 @@ func (v *viewer) watch(ctx, stopping context.Context, feed *feed) error {
 			if err := v.send(shown.part); err != nil {
 				return err
 			}
+			v.count(sent.frame.sequence, shown.frame.sequence)
 			again = nil
 			if v.twice && shown.frame.sequence != sent.frame.sequence {
 				again = time.After(paintAfter)
@@ -149,4 +164,16 @@ func (v *viewer) send(part []byte) error {
 		return cutShort(err)
 	}
 	return cutShort(v.rc.Flush())
+}
+
+// count counts a frame that was sent behind another one. No Data, and a frame that
+// is sent again, count for nothing.
+func (v *viewer) count(last, now int64) {
+	if now == 0 || now == last {
+		return
+	}
+	v.metrics.framesSent.Inc()
+	if last > 0 && now > last+1 {
+		v.metrics.framesSkipped.Add(float64(now - last - 1))
+	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -12,16 +14,17 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
 // tester is the test producer: it sends numbered images to one session.
 type tester struct {
-	cfg    config
-	url    string
-	client *http.Client
-	log    *slog.Logger
+	cfg     config
+	url     string
+	session string
+	key     string // of the session, if it is known
+	client  *http.Client
+	log     *slog.Logger
 }
 
 // runTester sends images 1, 2, 3 ... until ctx ends.
@@ -31,24 +34,23 @@ func runTester(ctx context.Context, cfg config, log *slog.Logger) error {
 		// A POST that is redirected could become a GET, which takes an image.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	t := &tester{cfg: cfg, url: cfg.testURL, client: client, log: log}
+	t := &tester{cfg: cfg, url: cfg.testURL, session: cfg.testSession, client: client, log: log}
 	if t.url == "" {
-		t.url = fmt.Sprintf("http://127.0.0.1:%d", cfg.port)
+		t.url, client.Transport = cfg.ownURL("127.0.0.1", cfg.port), ownTransport()
 	}
-	session := cfg.testSession
-	if session == "" {
-		err := t.persist(ctx, "get a session", func() (err error) { session, err = t.askSession(ctx); return err })
-		if err != nil {
-			return nil // told to stop
-		}
+	if t.session == "" && t.persist(ctx, "get a session", func() error { return t.askSession(ctx) }) != nil {
+		return nil // told to stop
 	}
-	log.Info("SESSION: " + session)
+	if signer := (signer{cfg.sessionSecret}); t.key == "" && signer.exists() {
+		t.key = signer.key(t.session)
+	}
+	log.Info("SESSION: " + t.session)
 
 	ticker := time.NewTicker(cfg.testInterval)
 	defer ticker.Stop()
 	for number := 1; ; number++ {
 		picture := numberedJPEG(number, cfg.width(), cfg.height)
-		if t.persist(ctx, "send an image", func() error { return t.send(ctx, session, picture) }) != nil {
+		if t.persist(ctx, "send an image", func() error { return t.send(ctx, picture) }) != nil {
 			return nil
 		}
 		log.Info("sent", "image", number, "bytes", len(picture))
@@ -77,30 +79,38 @@ func (t *tester) persist(ctx context.Context, what string, try func() error) err
 	}
 }
 
-func (t *tester) askSession(ctx context.Context) (string, error) {
-	body, err := t.do(ctx, http.MethodGet, "/session", nil)
+// askSession gets a session, and its publish key if the server has such.
+func (t *tester) askSession(ctx context.Context) error {
+	body, err := t.do(ctx, http.MethodGet, "/session", t.cfg.operatorToken, nil)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if id := strings.TrimSpace(string(body)); validSession(id) {
-		return id, nil
+	var issued struct{ Session, Key string }
+	if err := json.Unmarshal(body, &issued); err != nil || !validSession(issued.Session) {
+		return errors.New("GET /session answered no session id") // and what it did answer may be a key
 	}
-	return "", fmt.Errorf("GET /session answered no session id: %.80q", body)
+	t.session, t.key = issued.Session, issued.Key
+	return nil
 }
 
-func (t *tester) send(ctx context.Context, session string, picture []byte) error {
-	_, err := t.do(ctx, http.MethodPost, "/image/"+session, picture)
+func (t *tester) send(ctx context.Context, picture []byte) error {
+	_, err := t.do(ctx, http.MethodPost, "/image/"+t.session, t.key, picture)
 	return err
 }
 
-// do sends a request and returns the body of a 200.
-func (t *tester) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+// do sends a request, with a token if there is one, and returns the body of a 200.
+func (t *tester) do(ctx context.Context, method, path, token string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, t.url+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "image/jpeg")
+	} else {
+		req.Header.Set("Accept", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token) // in the place of a password in the URL
 	}
 	resp, err := t.client.Do(req)
 	if err != nil {

@@ -116,6 +116,49 @@ func TestTesterRepeats(t *testing.T) {
 	}
 }
 
+// Where sending needs a key the tester has it: by the same secret for a session of
+// its choice, and from the server for one that it asks for. Its log has neither.
+func TestTesterSendsKey(t *testing.T) {
+	t.Parallel()
+	closed := []string{"SESSION_SECRET=" + testSecret, "REQUIRE_KEY=true", "PRIVATE=true", "OPERATOR_TOKEN=" + testToken}
+	p, s := startServer(t, "", closed...), signer{testSecret}
+	arrives := func(session string) {
+		t.Helper()
+		eventually(t, func() bool {
+			got := p.get(t, "/image/"+session+"?nodata=404", "Authorization: Bearer "+testToken)
+			return got.StatusCode == 200
+		})
+	}
+	url := "TEST_URL=http://" + p.addr
+	chosen := start(t, "tester", url, "TEST_SESSION=xyzabc", "SESSION_SECRET="+testSecret, "NODATA_HEIGHT=16")
+	arrives("xyzabc")
+	asking := start(t, "tester", url, "OPERATOR_TOKEN="+testToken, "NODATA_HEIGHT=16")
+	asking.log.await(t, "SESSION: ")
+	session := loggedSession.FindStringSubmatch(asking.log.String())[1]
+	arrives(session)
+	stranger := start(t, "tester", url, "TEST_SESSION=front", "NODATA_HEIGHT=16")
+	stranger.log.await(t, "401")
+	for _, log := range []string{chosen.log.String(), asking.log.String(), stranger.log.String()} {
+		if containsAny(log, testSecret, testToken, s.key("xyzabc"), s.key(session), s.key("front")) {
+			t.Errorf("got log %s, want no secrets", log)
+		}
+	}
+}
+
+// An answer of no use is not quoted: it may hold a key.
+func TestTesterIsAnsweredNonsense(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"session":"no id","key":"hunter2"}`))
+	}))
+	defer srv.Close()
+	p := start(t, "tester", "TEST_URL="+srv.URL)
+	p.log.await(t, "GET /session answered no session id")
+	if strings.Contains(p.log.String(), "hunter2") {
+		t.Errorf("got log %s, want no key", p.log)
+	}
+}
+
 // What is told to stop while it waits stops at once.
 func TestTesterStops(t *testing.T) {
 	t.Parallel()

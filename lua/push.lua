@@ -106,5 +106,5 @@ if dropped + expired > 0 then
   redis.call('HSET', meta, 'dropped', (known[6] or 0) + dropped, 'expired', (known[7] or 0) + expired)
 end
 if renew then redis.call('PEXPIRE', meta, memory + life) end
-redis.call('PUBLISH', wake, string.format('%d %.0f %s-%d', sequence, arrival, caller, call))
+redis.pcall('PUBLISH', wake, string.format('%d %.0f %s-%d', sequence, arrival, caller, call))
 return answer

@@ -34,20 +34,22 @@ local back, rest = 0, math.min(redis.call('PTTL', out), life)
 if last == call and answer ~= 'void' and rest > 0 then
   local sequence, arrival, before, id = string.match(answer, '^(%d+) (%d+) %d+ (%d+) (.+)$')
   arrival = tonumber(arrival)
-  if arrival > now + 1000000 then -- the clock stepped back: just before the images that came later
+  local newest = tonumber(redis.call('HGET', meta, 'newest') or 0)
+  if arrival > now + 1000000 and newest <= now + 1000000 then -- rebase.lua has moved the others already
     local rank, later = 0, redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
     while later[1] and tonumber(string.match(later[1], '^%d+')) < tonumber(sequence) do
       rank = rank + 1
       later = redis.call('ZRANGE', queue, rank, rank, 'WITHSCORES')
     end
-    arrival = math.min(now, (tonumber(later[2]) or now + 1) - 1)
+    arrival = later[1] and later[2] + sequence - string.match(later[1], '^%d+') or now
+    arrival = math.min(now, arrival)
   end
   redis.call('RENAME', out, images .. id)
   redis.call('PEXPIRE', images .. id, rest)
   redis.call('ZADD', queue, string.format('%.0f', arrival), string.format('%s:%s:%s', sequence, before, id))
   redis.call('PEXPIRE', queue, math.max(rest, redis.call('PTTL', queue)))
   redis.call('HINCRBY', meta, 'popped', -1)
-  redis.call('PUBLISH', wake, '')
+  redis.pcall('PUBLISH', wake, '')
   back = 1
 end
 redis.call('HSET', meta, caller, string.format('%d %s void', call, time[1]))
