@@ -131,7 +131,7 @@ func startChild(b *testing.B, what, redisAddr string, vars ...string) *child {
 }
 
 // launch starts a server in an empty directory, where no .env is.
-func launch(b *testing.B, cmd *exec.Cmd, port, side string, env ...string) *child {
+func launch(b testing.TB, cmd *exec.Cmd, port, side string, env ...string) *child {
 	b.Helper()
 	cmd.Dir, cmd.Stderr = b.TempDir(), os.Stderr
 	cmd.Env = append([]string{"PORT=" + port, "LOG_LEVEL=warn"}, env...)
@@ -149,7 +149,7 @@ func launch(b *testing.B, cmd *exec.Cmd, port, side string, env ...string) *chil
 }
 
 // awaitAnswer asks again and again, without a pause, until the server answers.
-func (c *child) awaitAnswer(b *testing.B) {
+func (c *child) awaitAnswer(b testing.TB) {
 	b.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Microsecond) {
 		conn, err := net.Dial("tcp", c.addr)
@@ -187,13 +187,16 @@ func (c *child) cpu(b *testing.B) (us float64) {
 }
 
 // rss returns the resident memory of the process, in MB.
-func (c *child) rss(b *testing.B) float64 {
+func (c *child) rss(b testing.TB) float64 { return c.memory(b, "VmRSS:") }
+
+// memory returns a figure of the process's memory, in MB.
+func (c *child) memory(b testing.TB, name string) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.pid))
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, rest, _ := strings.Cut(string(status), name)
 	var kB float64
 	fmt.Sscan(rest, &kB)
 	return kB / 1000

@@ -1,61 +1,52 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"os"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/dustin/go-humanize"
 )
 
-const (
-	// idleLimit is how long an upload may stand still.
-	idleLimit = 30 * time.Second
-
-	// lastImage is what a sender of many has for the image under way when the
-	// server stops.
-	lastImage = 3 * time.Second
-
-	// formOverhead is what a form may hold besides its image.
-	formOverhead = 1 << 20
-)
+// formOverhead is what a form may hold besides its image.
+const formOverhead = 1 << 20
 
 var (
 	errNoLength   = refuse(http.StatusLengthRequired, "neither Content-Length nor chunked encoding: allowed is a body with one of them")
 	errEmptyImage = refuse(http.StatusBadRequest, "empty image: allowed is at least one byte")
 )
 
-// newBuffer makes room for an image.
-type newBuffer func(size int) []byte
-
 // readImage reads a request body that is an image. It returns the whole body, in
 // a buffer of its own, or an error: never a part of it.
-func readImage(w http.ResponseWriter, r *http.Request, most int64, room newBuffer) ([]byte, error) {
+func readImage(w http.ResponseWriter, r *http.Request, most int64, up *upload) ([]byte, error) {
 	switch {
 	case r.ContentLength > most:
 		return nil, tooLarge(most)
 	case r.ContentLength > 0:
-		image := room(int(r.ContentLength))
-		if _, err := io.ReadFull(paced(w, r), image); err != nil {
-			return nil, unread(err, most)
-		}
-		return image, nil
+		return readSized(up.paced(w, r), int(r.ContentLength), most, up)
 	case r.ContentLength == 0 && r.Header.Get("Content-Length") == "":
 		return nil, errNoLength
 	}
-	return readUnsized(paced(w, r), most, room)
+	return readUnsized(up.paced(w, r), most, up)
+}
+
+// readSized reads an image of known size.
+func readSized(source io.Reader, size int, most int64, up *upload) ([]byte, error) {
+	image, err := up.room(size)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(source, image); err != nil {
+		return nil, unread(err, most)
+	}
+	return image, nil
 }
 
 // readForm reads a multipart form with one file and returns that file.
-func readForm(w http.ResponseWriter, r *http.Request, most int64, room newBuffer) ([]byte, error) {
+func readForm(w http.ResponseWriter, r *http.Request, most int64, up *upload) ([]byte, error) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case r.ContentLength > most+formOverhead:
@@ -67,8 +58,11 @@ func readForm(w http.ResponseWriter, r *http.Request, most int64, room newBuffer
 	case r.ContentLength == 0 && r.Header.Get("Content-Length") == "":
 		return nil, errNoLength
 	}
-	body := http.MaxBytesReader(w, io.NopCloser(paced(w, r)), most+formOverhead)
-	image, err := readOnlyFile(multipart.NewReader(body, params["boundary"]), most, room)
+	if err := up.hold(2 * min(max(r.ContentLength, 1), most)); err != nil { // see blocks
+		return nil, err
+	}
+	body := http.MaxBytesReader(w, io.NopCloser(up.paced(w, r)), most+formOverhead)
+	image, err := readOnlyFile(multipart.NewReader(body, params["boundary"]), most, up)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +73,7 @@ func readForm(w http.ResponseWriter, r *http.Request, most int64, room newBuffer
 }
 
 // readOnlyFile reads a form to its end and returns its only file.
-func readOnlyFile(form *multipart.Reader, most int64, room newBuffer) (image []byte, err error) {
+func readOnlyFile(form *multipart.Reader, most int64, up *upload) (image []byte, err error) {
 	for {
 		part, err := form.NextPart()
 		switch {
@@ -93,7 +87,7 @@ func readOnlyFile(form *multipart.Reader, most int64, room newBuffer) (image []b
 		case image != nil:
 			return nil, refuse(http.StatusBadRequest, "a second file in the form: allowed is exactly one")
 		default:
-			if image, err = readUnsized(part, most, room); err != nil {
+			if image, err = readUnsized(part, most, up); err != nil {
 				return nil, err
 			}
 		}
@@ -112,50 +106,28 @@ func isFile(part *multipart.Part) bool {
 	return strings.HasPrefix(kind, "image/") || strings.HasPrefix(kind, "application/octet-stream")
 }
 
-// scratch holds buffers for bodies of unknown size.
-var scratch = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
 // readUnsized reads an image to the end of its source, into a buffer of its size.
-func readUnsized(source io.Reader, most int64, room newBuffer) ([]byte, error) {
-	buffer := scratch.Get().(*bytes.Buffer)
-	defer scratch.Put(buffer)
-	buffer.Reset()
-	n, err := buffer.ReadFrom(io.LimitReader(source, most+1))
-	switch {
-	case n > most:
-		return nil, tooLarge(most)
-	case err != nil:
-		return nil, unread(err, most)
-	case n == 0:
-		return nil, errEmptyImage
+func readUnsized(source io.Reader, most int64, up *upload) ([]byte, error) {
+	var kept blocks
+	defer kept.free()
+	for {
+		if err := up.hold(kept.reach(1)); err != nil {
+			return nil, err
+		}
+		n, err := source.Read(kept.space())
+		kept.size += n
+		switch {
+		case int64(kept.size) > most:
+			return nil, tooLarge(most)
+		case err == io.EOF && kept.size == 0:
+			return nil, errEmptyImage
+		case err == io.EOF:
+			return kept.image(up)
+		case err != nil:
+			return nil, unread(err, most)
+		}
 	}
-	image := room(int(n))
-	copy(image, buffer.Bytes())
-	return image, nil
 }
-
-// paced returns the request's body with a deadline on every read.
-func paced(w http.ResponseWriter, r *http.Request) io.Reader {
-	return &pacedBody{r.Body, http.NewResponseController(w), idleLimit, context.Background()}
-}
-
-type pacedBody struct {
-	io.Reader
-	rc       *http.ResponseController
-	idle     time.Duration   // for one read
-	stopping context.Context // the body must come to its end soon after this one's
-}
-
-func (b *pacedBody) Read(p []byte) (int, error) {
-	b.rc.SetReadDeadline(time.Now().Add(b.idle)) // where there is no connection, no deadline is needed
-	if b.stopping.Err() != nil {                 // looked at last: hurry may have run just before
-		b.hurry()
-	}
-	return b.Reader.Read(p)
-}
-
-// hurry leaves a read a short time.
-func (b *pacedBody) hurry() { b.rc.SetReadDeadline(time.Now().Add(lastImage)) }
 
 func tooLarge(most int64) error {
 	return refuse(http.StatusRequestEntityTooLarge, "image too large: allowed are %d bytes (%s)", most, humanize.IBytes(uint64(most)))
@@ -163,12 +135,11 @@ func tooLarge(most int64) error {
 
 // unread explains why a body could not be read.
 func unread(err error, most int64) error {
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return tooLarge(most)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(http.StatusRequestTimeout, "the body stood still for %s: nothing was stored", idleLimit)
+	}
+	if slow, ok := errors.AsType[*tooSlow](err); ok {
+		return refuse(http.StatusRequestTimeout, "%s: nothing was stored", slow.what)
 	}
 	return refuse(http.StatusBadRequest, "body cut short or malformed, nothing was stored: allowed is a complete body (%v)", err)
 }

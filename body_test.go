@@ -288,7 +288,7 @@ func FuzzForm(f *testing.F) {
 		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
 		r.Header.Set("Content-Type", kind)
 		r.Header.Set("Content-Length", fmt.Sprint(len(body)))
-		image, err := readForm(recorder{httptest.NewRecorder()}, r, most, func(size int) []byte { return make([]byte, size) })
+		image, err := readForm(recorder{httptest.NewRecorder()}, r, most, testUpload(t, bytesOf))
 		if err != nil {
 			refused, ok := errors.AsType[*refusal](err)
 			if !ok || refused.status < 400 || refused.status > 499 || image != nil {

@@ -172,7 +172,7 @@ func TestFFmpegReads(t *testing.T) {
 			startCamera(t, p, session, "0.05")
 			eventually(t, func() bool { return p.count(t, session) > 0 })
 			const pixels = 4 // of the corner of a picture
-			corners := ffmpeg.run(t, 0, nil, "-nostdin -v error %s -i http://%s/stream/%s -frames:v 5 -vf crop=2:2:0:0 -f rawvideo -pix_fmt rgb24 -",
+			corners := ffmpeg.run(t, 0, nil, "-nostdin -v error %s -i http://%s/stream/%s -frames:v 5 -fps_mode passthrough -vf crop=2:2:0:0 -f rawvideo -pix_fmt rgb24 -",
 				flags, p.addr, session)
 			if len(corners) != 5*pixels*3 {
 				t.Fatalf("got %d bytes, want those of 5 corners", len(corners))

@@ -29,7 +29,9 @@ func (s *server) handlePush(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	image, err := readImage(w, r, s.cfg.maxImage, s.queue.Buffer)
+	up := s.begin(r, s.pace)
+	defer up.end()
+	image, err := readImage(w, r, s.cfg.maxImage, up)
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,9 @@ func (s *server) handlePushForm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	image, err := readForm(w, r, s.cfg.maxImage, s.queue.Buffer)
+	up := s.begin(r, s.pace)
+	defer up.end()
+	image, err := readForm(w, r, s.cfg.maxImage, up)
 	if err != nil {
 		return err
 	}
@@ -51,6 +55,9 @@ func (s *server) handlePushForm(w http.ResponseWriter, r *http.Request) error {
 
 // push is the common end of the two ways to send an image.
 func (s *server) push(w http.ResponseWriter, r *http.Request, session string, image []byte) error {
+	if err := s.check(image); err != nil {
+		return err
+	}
 	stored, err := s.queue.Push(r.Context(), session, image)
 	if err != nil {
 		return err
@@ -106,6 +113,11 @@ func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame
 	if err != errEmpty || wait == 0 {
 		return f, err
 	}
+	leave, err := s.seats.wait()
+	if err != nil {
+		return frame{}, err
+	}
+	defer leave()
 	ctx, cancel := s.patience(r, wait)
 	defer cancel()
 	return s.lines.pop(ctx, session)

@@ -6,12 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"time"
 )
-
-// streamIdleLimit is how long a sender of many images may send nothing.
-const streamIdleLimit = 2 * time.Minute
 
 // ingested counts what became of the images of one request.
 type ingested struct {
@@ -36,19 +31,27 @@ func (s *server) handleIngest(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength == 0 && r.Header.Get("Content-Length") == "" {
 		return errNoLength
 	}
-	body := &pacedBody{r.Body, http.NewResponseController(w), streamIdleLimit, s.stopping}
-	images := newSplitter(body, r.Header.Get("Content-Type"), s.cfg.maxImage, s.queue.Buffer)
+	up := s.begin(r, s.streamPace)
+	defer up.end()
+	body := up.paced(w, r)
+	body.stopping = s.stopping
 	defer context.AfterFunc(s.stopping, body.hurry)()
+	images := newSplitter(body, r.Header.Get("Content-Type"), s.cfg.maxImage, up)
 	sum := ingested{Session: session}
 	err = s.ingest(r.Context(), images, &sum)
-	_, refused := errors.AsType[*refusal](err)
+	refused, isRefused := errors.AsType[*refusal](err)
+	slow, isSlow := errors.AsType[*tooSlow](err)
 	switch {
-	case refused:
+	case isRefused && refused.status == http.StatusServiceUnavailable:
+		w.Header().Set("Connection", "close") // else net/http would wait for more before it answers
+		body.hurry()
+		return refuse(refused.status, "%s: %s", refused.text, sum)
+	case isRefused:
 		return err
 	case s.stopping.Err() != nil:
 		w.Header().Set("Connection", "close")
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(http.StatusRequestTimeout, "the body stood still for %s: %s", body.idle, sum)
+	case isSlow:
+		return refuse(http.StatusRequestTimeout, "%s: %s", slow.what, sum)
 	case err != nil:
 		return refuse(http.StatusBadRequest, "body cut short, allowed is a complete one: %s", sum)
 	case sum.Stored+sum.Skipped+sum.Refused == 0:
@@ -61,7 +64,11 @@ func (s *server) handleIngest(w http.ResponseWriter, r *http.Request) error {
 // body, and also when the server stops.
 func (s *server) ingest(ctx context.Context, images *splitter, sum *ingested) error {
 	for s.stopping.Err() == nil {
+		images.upload.release() // the one before is handed on
 		image, err := images.next()
+		if err == nil && s.check(image) != nil {
+			err = skipped("of another type")
+		}
 		if _, skipped := errors.AsType[*skippedPart](err); skipped {
 			sum.Skipped++
 			continue

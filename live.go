@@ -53,6 +53,11 @@ func (s *server) snapshot(r *http.Request, session string, q reading) (frame, er
 			return f, err
 		}
 	}
+	giveUp, err := s.seats.wait()
+	if err != nil {
+		return frame{}, err
+	}
+	defer giveUp()
 	before, err := s.queue.Look(r.Context(), session, pick{newest: true, popped: true})
 	if err != nil && err != errEmpty {
 		return frame{}, err
@@ -68,6 +73,11 @@ func (s *server) following(r *http.Request, session string, q reading) (frame, e
 	if err != errEmpty || q.wait == 0 {
 		return f, err
 	}
+	giveUp, err := s.seats.wait()
+	if err != nil {
+		return frame{}, err
+	}
+	defer giveUp()
 	feed, leave := s.feeds.join(session)
 	defer leave()
 	f, err = read(r.Context(), s.queue, session, which) // one may have come just before

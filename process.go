@@ -93,14 +93,15 @@ func newLogger(w io.Writer, cfg config) *slog.Logger {
 
 // tuneCollector lets garbage grow to twice what is held before it is collected.
 // An image is garbage soon after it came, so with a heap that is nearly empty the
-// collector would else run for every few dozen of them. The limit keeps a full
-// embedded queue from taking three times its bytes. Go's own variables win.
+// collector would else run for every few dozen of them. The limit keeps full queues
+// and uploads from taking three times their bytes; on Redis there is none, since what
+// is on its way out has no bound. Go's own variables win.
 func tuneCollector(cfg config, getenv lookup) {
 	if value, _ := getenv("GOGC"); value == "" {
 		debug.SetGCPercent(200)
 	}
 	if value, _ := getenv("GOMEMLIMIT"); value == "" && cfg.redis == nil {
-		debug.SetMemoryLimit(2*cfg.memoryLimit + 64<<20)
+		debug.SetMemoryLimit(2*(cfg.memoryLimit+cfg.uploadLimit) + 64<<20)
 	}
 }
 

@@ -44,7 +44,7 @@ func (s *server) handler(h handlerFunc) http.Handler {
 		rc := http.NewResponseController(w)
 		rc.SetWriteDeadline(time.Time{}) // that of the answer before
 		if r.ContentLength != 0 {        // net/http would wait without end for a body that nobody reads
-			rc.SetReadDeadline(time.Now().Add(idleLimit))
+			rc.SetReadDeadline(time.Now().Add(s.pace.idle))
 			if r.Method == http.MethodGet || r.Method == http.MethodHead {
 				w.Header().Set("Connection", "close") // and would do so before it answers
 			}

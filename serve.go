@@ -25,21 +25,12 @@ type connKey struct{}
 // TLS, if it is given, it speaks HTTP/2 too.
 func serve(ctx context.Context, ln net.Listener, secure *tls.Config, h http.Handler, log *slog.Logger) error {
 	var handlers sync.WaitGroup
-	srv := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			handlers.Add(1)
-			defer handlers.Done()
-			h.ServeHTTP(w, r)
-		}),
-		ReadHeaderTimeout: headerLimit,
-		IdleTimeout:       quietLimit,
-		MaxHeaderBytes:    16 << 10,
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, conn)
-		},
-		TLSConfig: secure,
-		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	srv := newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handlers.Add(1)
+		defer handlers.Done()
+		h.ServeHTTP(w, r)
+	}), log)
+	srv.TLSConfig = secure
 	failed := make(chan error, 1)
 	go func() {
 		if secure == nil {
@@ -62,4 +53,18 @@ func serve(ctx context.Context, ln net.Listener, secure *tls.Config, h http.Hand
 		handlers.Wait() // what they took goes back before the engine closes
 	}
 	return nil
+}
+
+// newHTTPServer bounds what a connection may cost before a handler sees it.
+func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerLimit,
+		IdleTimeout:       quietLimit,
+		MaxHeaderBytes:    16 << 10, // net/http allows 4 KiB more
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }

@@ -19,24 +19,34 @@ type server struct {
 	feeds    *feeds
 	signer   signer
 	cors     cors
+	uploads  *uploads
+	seats    *seats
 	noData   []byte // PNG
 	now      func() time.Time
 	stopping context.Context // ends when the server is to stop
 	log      *slog.Logger
+
+	pace, streamPace pace // of an image, and of many
 }
 
 func newServer(cfg config, queue engine, log *slog.Logger) *server {
 	m := newMetrics(cfg)
 	queue = m.around(queue)
+	uploads := newUploads(cfg.uploadLimit)
+	uploads.meter(m)
 	return &server{
 		cfg: cfg, metrics: m, queue: queue, log: log,
 		lines:    newLines(queue),
 		feeds:    newFeeds(queue, newPartMaker(cfg), log),
 		signer:   signer{cfg.sessionSecret},
 		cors:     newCORS(cfg.corsOrigins),
+		uploads:  uploads,
+		seats:    &seats{limit: cfg.maxViewers},
 		noData:   noDataPNG(cfg.width(), cfg.height),
 		now:      time.Now,
 		stopping: context.Background(),
+
+		pace: imagePace(), streamPace: streamPace(),
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,22 +25,41 @@ func skipped(format string, args ...any) error {
 // splitter finds the images in a body that holds many. Of the body it keeps one
 // image and what is read ahead.
 type splitter struct {
-	body  *delimited
-	most  int64
-	room  newBuffer
-	find  func() ([]byte, error) // set when the first bytes have come
-	found bool                   // something in the body was understood
+	body   *delimited
+	most   int64
+	upload *upload
+	find   func() ([]byte, error) // set when the first bytes have come
+	found  bool                   // something in the body was understood
 
-	image *bytes.Buffer // takes an image of unknown size, else nil
-	over  bool          // that image is larger than allowed
-	begun bool          // the start of the next image was read as the end of one that is cut
-	line  []byte        // of a part's header
-	part  bool          // in a part, which is to be passed over up to its delimiter
+	image blocks // of unknown size
+	open  bool   // that image is being taken
+	over  bool   // it is larger than allowed
+	begun bool   // the start of the next image was read as the end of one that is cut
+	line  []byte // of a part's header
+	part  bool   // in a part, which is to be passed over up to its delimiter
 }
 
 // newSplitter does not read yet.
-func newSplitter(body io.Reader, contentType string, most int64, room newBuffer) *splitter {
-	return &splitter{body: newDelimited(body, boundaryIn(contentType)), most: most, room: room}
+func newSplitter(body io.Reader, contentType string, most int64, up *upload) *splitter {
+	s := &splitter{most: most, upload: up}
+	s.body = newDelimited(&budgeted{body, s}, boundaryIn(contentType))
+	return s
+}
+
+// budgeted is a body that is read on only when the image under way may take what
+// comes: a budget that is used up slows the sender, and ends the body at last.
+type budgeted struct {
+	io.Reader
+	*splitter
+}
+
+func (b *budgeted) Read(p []byte) (int, error) {
+	if b.open {
+		if err := b.upload.hold(b.image.reach(readAhead)); err != nil {
+			return 0, err
+		}
+	}
+	return b.Reader.Read(p)
 }
 
 // next returns the next image the moment its last byte was read, and never a
@@ -73,23 +91,22 @@ func (s *splitter) sniff() func() ([]byte, error) {
 
 // begin gives an image of unknown size a place, until end.
 func (s *splitter) begin(first ...byte) {
-	s.image, s.over = scratch.Get().(*bytes.Buffer), false
-	s.image.Reset()
-	s.image.Write(first)
+	s.open, s.over = true, false
+	s.image.write(first)
 }
 
 func (s *splitter) end() {
-	scratch.Put(s.image)
-	s.image = nil
+	s.open = false
+	s.image.free()
 }
 
 // take moves the body on over its next bytes, and them into the image if there
 // is one. What makes it too large is not kept.
 func (s *splitter) take(next []byte) {
-	if s.image != nil {
-		s.over = s.over || int64(s.image.Len()+len(next))-1 > s.most // the last may be of a line break
+	if s.open {
+		s.over = s.over || int64(s.image.size+len(next))-1 > s.most // the last may be of a line break
 		if !s.over {
-			s.image.Write(next)
+			s.image.write(next)
 		}
 	}
 	s.body.drop(len(next))
@@ -119,12 +136,10 @@ func (s *splitter) cut(err error) error {
 
 // whole returns the image that was taken, in a buffer of its size.
 func (s *splitter) whole() ([]byte, error) {
-	if s.over || int64(s.image.Len()) > s.most {
+	if s.over || int64(s.image.size) > s.most {
 		return nil, skipped("larger than %d bytes", s.most)
 	}
-	image := s.room(s.image.Len())
-	copy(image, s.image.Bytes())
-	return image, nil
+	return s.image.image(s.upload)
 }
 
 // boundaryIn returns the core of a multipart type's boundary, or nil. It reads

@@ -57,7 +57,7 @@ func TestSplitAtOnce(t *testing.T) {
 			n := copy(p, now.body)
 			now.body = now.body[n:]
 			return n, nil
-		}), row.kind, splitMost, func(size int) []byte { return make([]byte, size) })
+		}), row.kind, splitMost, testUpload(t, bytesOf))
 		for _, now = range row.pieces[:len(row.pieces)-1] {
 			image, err := s.next()
 			if string(image) != now.image || err != nil || now.body != "" {

@@ -96,7 +96,7 @@ func BenchmarkSplit(b *testing.B) {
 				}
 				return at.Read(p)
 			})
-			s := newSplitter(endless, "", 1<<20, func(size int) []byte { return kept[:size] })
+			s := newSplitter(endless, "", 1<<20, testUpload(b, func(size int) []byte { return kept[:size] }))
 			for b.Loop() {
 				if got, err := s.next(); len(got) != len(image) || err != nil {
 					b.Fatal(len(got), err)

@@ -87,7 +87,10 @@ func (s *splitter) readPart() ([]byte, error) {
 
 // readSized reads an image of known size.
 func (s *splitter) readSized(size int) ([]byte, error) {
-	image := s.room(size)
+	image, err := s.upload.room(size)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := io.ReadFull(s.body, image); err != nil {
 		return nil, s.cut(err)
 	}
@@ -118,7 +121,7 @@ func (s *splitter) readUnsized(header partHeader) ([]byte, error) {
 	s.begin()
 	defer s.end()
 	if marked {
-		s.image.WriteByte(0xff)
+		s.image.write([]byte{0xff})
 	}
 	for {
 		block, err := s.body.block()
@@ -131,14 +134,14 @@ func (s *splitter) readUnsized(header partHeader) ([]byte, error) {
 
 // upTo returns the image that was read until err.
 func (s *splitter) upTo(err error, header partHeader) ([]byte, error) {
-	switch data := s.image.Bytes(); {
+	switch {
 	case err == errDelimiter:
-		s.image.Truncate(len(bytes.TrimSuffix(data, []byte("\r"))))
+		s.image.trim('\r')
 	case err != io.EOF:
 		return nil, err
 	}
 	switch {
-	case s.image.Len() > 0 || s.over:
+	case s.image.size > 0 || s.over:
 		return s.whole()
 	case header.lines == 0:
 		return nil, nil

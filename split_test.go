@@ -26,10 +26,10 @@ const (
 func splitAll(t testing.TB, body io.Reader, kind string, most int64) (found []string, err error) {
 	t.Helper()
 	room := 0
-	s := newSplitter(body, kind, most, func(size int) []byte {
+	s := newSplitter(body, kind, most, testUpload(t, func(size int) []byte {
 		room = size
 		return make([]byte, size)
-	})
+	}))
 	for range 1 << 20 {
 		image, err := s.next()
 		skip, isSkip := errors.AsType[*skippedPart](err)

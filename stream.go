@@ -40,6 +40,11 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 		streamHeaders(w.Header(), r)
 		return nil
 	}
+	giveUp, err := s.seats.view()
+	if err != nil {
+		return err
+	}
+	defer giveUp()
 	feed, leave := s.feeds.join(session)
 	defer leave()
 	if err := awaitPicture(r, feed); err != nil {
