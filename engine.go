@@ -93,7 +93,7 @@ type frame struct {
 // newerThan compares two images of one session. A sequence that begins again does
 // so with a later image.
 func (f frame) newerThan(g frame) bool {
-	return f.sequence > g.sequence || f.sequence < g.sequence && f.arrival.After(g.arrival)
+	return f.sequence > g.sequence || f.arrival.After(g.arrival)
 }
 
 // pick says which image to look for.

@@ -109,7 +109,7 @@ func (f *feed) run(ctx context.Context) {
 		case <-f.wake:
 			err = f.load(ctx)
 		case <-idle.C:
-			err = f.refresh(ctx)
+			err = f.refresh(ctx, true)
 		case <-ctx.Done():
 			return
 		}
@@ -128,14 +128,14 @@ func (f *feed) load(ctx context.Context) error {
 	shown := f.shown
 	f.mu.Unlock()
 	if hint.sequence == 0 {
-		return f.refresh(ctx)
+		return f.refresh(ctx, false)
 	}
 	if shown != nil && !hint.newerThan(shown.frame) {
 		return nil
 	}
 	image, err := f.queue.Read(ctx, hint)
 	if errors.Is(err, errEmpty) {
-		return f.refresh(ctx)
+		return f.refresh(ctx, false)
 	}
 	if err != nil {
 		return err
@@ -144,14 +144,16 @@ func (f *feed) load(ctx context.Context) error {
 	return nil
 }
 
-// refresh shows the newest image there is, for the first time or again, or No Data
-// once there is none.
-func (f *feed) refresh(ctx context.Context) error {
+// refresh shows the newest image there is, or No Data once there is none. It shows
+// again what is shown only if it is to.
+func (f *feed) refresh(ctx context.Context, again bool) error {
 	newest := pick{newest: true, popped: true}
 	shown, _ := f.latest()
 	image, err := f.queue.Look(ctx, f.session, newest)
 	if err == nil && shown != nil && image.sequence == shown.frame.sequence && image.arrival.Equal(shown.frame.arrival) {
-		f.again(shown)
+		if again {
+			f.again(shown)
+		}
 		return nil
 	}
 	if err == nil {
@@ -161,7 +163,9 @@ func (f *feed) refresh(ctx context.Context) error {
 	case err == nil:
 		f.show(image)
 	case errors.Is(err, errEmpty):
-		f.show(frame{session: f.session})
+		if again || shown == nil || shown.frame.sequence > 0 {
+			f.show(frame{session: f.session})
+		}
 		return nil
 	case shown == nil: // a viewer that has seen nothing is refused
 	case time.Now().Before(shown.frame.expiry):

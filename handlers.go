@@ -128,8 +128,8 @@ func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame
 func (s *server) deliver(w http.ResponseWriter, r *http.Request, f frame) error {
 	delivered := false
 	defer func() { s.queue.Settle(f, delivered) }()
-	if r.Context().Err() != nil {
-		return cutShort(r.Context().Err()) // the consumer hung up while the image was fetched
+	if conn := connOf(r); r.Context().Err() != nil || conn != nil && hungUp(conn) {
+		return cutShort(errHungUp) // while the image was waited for or fetched
 	}
 	describe(w.Header(), f)
 	err := writeBody(w, http.StatusOK, s.cfg.mimeType, f.data)

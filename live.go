@@ -84,8 +84,12 @@ func (s *server) following(r *http.Request, session string, q reading) (frame, e
 	if err != errEmpty {
 		return f, err
 	}
-	f, err = s.await(r, feed, q.wait, func(f frame) bool { return f.sequence > which.after })
-	if err != nil || f.sequence == which.after+1 {
+	newest, err := s.queue.Look(r.Context(), session, pick{newest: true, popped: true})
+	if err != nil && err != errEmpty {
+		return frame{}, err
+	}
+	f, err = s.await(r, feed, q.wait, func(f frame) bool { return f.newerThan(newest) })
+	if err != nil || f.sequence <= which.after+1 { // none is in between, or the sequence began again
 		return f, err
 	}
 	if older, err := read(r.Context(), s.queue, session, which); err != errEmpty {

@@ -124,7 +124,6 @@ func (q *redisQueue) Push(ctx context.Context, session string, image []byte) (re
 // push stores an image. Unless it may open a session, the session must have one.
 func (q *redisQueue) push(ctx context.Context, session string, image []byte, open bool) (receipt, error) {
 	t := q.callers.begin()
-	q.settler.supersede(session)
 	var set *redis.StatusCmd
 	answer, err := q.call(ctx, session, func(p redis.Pipeliner) (reply *redis.Cmd) {
 		set, reply = q.sendPush(ctx, p, session, t, image, open)
@@ -149,6 +148,7 @@ func (q *redisQueue) push(ctx context.Context, session string, image []byte, ope
 	if err != nil {
 		return receipt{}, fmt.Errorf("push: %w", err)
 	}
+	q.settler.supersede(session, r.sequence)
 	if r.opened {
 		q.census.opened.Add(1)
 	}

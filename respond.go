@@ -31,6 +31,8 @@ func refuse(status int, format string, args ...any) error {
 // left to tell.
 var errCutShort = errors.New("answer cut short")
 
+var errHungUp = errors.New("the client hung up")
+
 func cutShort(err error) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errCutShort, err)

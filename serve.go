@@ -21,6 +21,17 @@ const (
 // connKey finds the connection of a request in its context.
 type connKey struct{}
 
+// connOf returns the connection of a request, under its encryption, or nil where
+// that is of another kind.
+func connOf(r *http.Request) *net.TCPConn {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	socket, _ := conn.(*net.TCPConn)
+	return socket
+}
+
 // serve answers on a listener until ctx ends, then finishes what is in flight. Over
 // TLS, if it is given, it speaks HTTP/2 too.
 func serve(ctx context.Context, ln net.Listener, secure *tls.Config, h http.Handler, log *slog.Logger) error {

@@ -26,8 +26,9 @@ type settler struct {
 // kept is the newest image of a session, delivered, and left in Redis until a
 // newer one is: those who look without taking may want it.
 type kept struct {
-	key   string
-	until time.Time // by when it is gone anyway
+	sequence int64
+	key      string
+	until    time.Time // by when it is gone anyway
 }
 
 // settlement is one thing to do. It may run more than once.
@@ -64,9 +65,10 @@ func (s *settler) free(f frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := k.out(f.ticket.id())
-	if f.left == 0 {
-		before := s.kept[f.session]
-		s.kept[f.session] = kept{key, time.Now().Add(s.q.ttl)}
+	before := s.kept[f.session]
+	gone := time.Now().After(before.until) // or there was none; a sequence may have begun again
+	if f.left == 0 && (gone || f.sequence > before.sequence) {
+		s.kept[f.session] = kept{f.sequence, key, time.Now().Add(s.q.ttl)}
 		s.forgetKept()
 		key = before.key
 	}
@@ -101,14 +103,16 @@ func (s *settler) forgetKept() {
 	}
 }
 
-// supersede frees what a session has kept: a newer image is about to come.
-func (s *settler) supersede(session string) {
+// supersede frees what a session has kept when a newer image has come. That may have
+// been taken already, and is kept then.
+func (s *settler) supersede(session string, sequence int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if image, ok := s.kept[session]; ok {
+	if image, ok := s.kept[session]; ok && image.sequence < sequence {
 		delete(s.kept, session)
 		k := keysOf(session)
 		s.delivered[k] = append(s.delivered[k], image.key)
+		s.kick()
 	}
 }
 

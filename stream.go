@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -62,11 +60,7 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 // limitBuffer has the kernel hold little of what goes to a viewer. Over HTTP/2 the
 // other requests of the connection share that.
 func limitBuffer(r *http.Request) {
-	conn, _ := r.Context().Value(connKey{}).(net.Conn)
-	if encrypted, ok := conn.(*tls.Conn); ok {
-		conn = encrypted.NetConn()
-	}
-	if conn, ok := conn.(*net.TCPConn); ok {
+	if conn := connOf(r); conn != nil {
 		conn.SetWriteBuffer(viewerBuffer)
 	}
 }
