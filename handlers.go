@@ -113,12 +113,10 @@ func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame
 	if err != errEmpty || wait == 0 {
 		return f, err
 	}
-	leave, err := s.seats.wait()
+	ctx, cancel, err := s.patience(r, wait)
 	if err != nil {
 		return frame{}, err
 	}
-	defer leave()
-	ctx, cancel := s.patience(r, wait)
 	defer cancel()
 	return s.lines.pop(ctx, session)
 }

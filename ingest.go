@@ -43,8 +43,6 @@ func (s *server) handleIngest(w http.ResponseWriter, r *http.Request) error {
 	slow, isSlow := errors.AsType[*tooSlow](err)
 	switch {
 	case isRefused && refused.status == http.StatusServiceUnavailable:
-		w.Header().Set("Connection", "close") // else net/http would wait for more before it answers
-		body.hurry()
 		return refuse(refused.status, "%s: %s", refused.text, sum)
 	case isRefused:
 		return err

@@ -53,11 +53,6 @@ func (s *server) snapshot(r *http.Request, session string, q reading) (frame, er
 			return f, err
 		}
 	}
-	giveUp, err := s.seats.wait()
-	if err != nil {
-		return frame{}, err
-	}
-	defer giveUp()
 	before, err := s.queue.Look(r.Context(), session, pick{newest: true, popped: true})
 	if err != nil && err != errEmpty {
 		return frame{}, err
@@ -73,11 +68,6 @@ func (s *server) following(r *http.Request, session string, q reading) (frame, e
 	if err != errEmpty || q.wait == 0 {
 		return f, err
 	}
-	giveUp, err := s.seats.wait()
-	if err != nil {
-		return frame{}, err
-	}
-	defer giveUp()
 	feed, leave := s.feeds.join(session)
 	defer leave()
 	f, err = read(r.Context(), s.queue, session, which) // one may have come just before
@@ -100,7 +90,10 @@ func (s *server) following(r *http.Request, session string, q reading) (frame, e
 
 // await returns the first image that a feed shows and that is wanted.
 func (s *server) await(r *http.Request, feed *feed, wait time.Duration, wanted func(frame) bool) (frame, error) {
-	ctx, cancel := s.patience(r, wait)
+	ctx, cancel, err := s.patience(r, wait)
+	if err != nil {
+		return frame{}, err
+	}
 	defer cancel()
 	for {
 		shown, changed := feed.latest()

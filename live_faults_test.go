@@ -148,6 +148,27 @@ func wantLate(t *testing.T, s *site, session string, cut ...func()) {
 	took.want(t, "push to those who missed the wake-up", 2*time.Second, 2500*time.Millisecond)
 }
 
+// A Redis that forgot a session begins it again at 1: that is later all the same.
+func TestSessionBeginsAgain(t *testing.T) {
+	t.Parallel()
+	rdb := useRedis(t).client(t)
+	s := newLiveSite(t, testConfig(t), redisFixture(t, rdb, time.Minute))
+	session := newSession()
+	v := s.watch(t, "/stream/"+session)
+	for i := range 3 {
+		s.push(t, session, fmt.Sprint("image ", i+1))
+		v.want(t, fmt.Sprint("image ", i+1))
+	}
+	k := keysOf(session)
+	must(rdb.Del(t.Context(), k.queue(session), k.meta(session)).Result())(t)
+	begun := time.Now()
+	s.push(t, session, "again")
+	delays{v.want(t, "again").at.Sub(begun)}.want(t, "push to viewer after a restart", atOnce, noPoll)
+	if got := s.get(t, "/image/"+session+"?after=3"); got.body != "again" || got.Header.Get("X-Sequence") != "1" {
+		t.Errorf("a reader that was ahead: got %.99q, X-Sequence %s", got.body, got.Header.Get("X-Sequence"))
+	}
+}
+
 // Without its Redis a server refuses new viewers in time. A stream goes on: it
 // shows what it has, then No Data, and new images when Redis is back.
 func TestStreamWithoutRedis(t *testing.T) {

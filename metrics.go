@@ -23,7 +23,6 @@ type metrics struct {
 	received, sent                    prometheus.Counter // bytes
 
 	framesSent, framesSkipped prometheus.Counter
-	viewers, waiting          prometheus.Gauge
 }
 
 func newMetrics(cfg config) *metrics {
@@ -52,8 +51,6 @@ func newMetrics(cfg config) *metrics {
 	m.framesSent = m.counter("viewer_frames_total", "Images sent to viewers of streams; not those sent again.")
 	m.framesSkipped = m.counter("viewer_skipped_frames_total",
 		"Images that a viewer was not sent, since it was slow or wanted fewer.")
-	m.viewers = m.upAndDown("viewers", "Streams being watched.")
-	m.waiting = m.upAndDown("waiting_readers", "Requests that wait for an image.")
 	return m
 }
 
@@ -84,13 +81,6 @@ func (m *metrics) counters(name, help, label string, values ...string) *promethe
 	}
 	m.registry.MustRegister(c)
 	return c
-}
-
-// upAndDown returns a gauge that is told of each change.
-func (m *metrics) upAndDown(name, help string) prometheus.Gauge {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
-	m.registry.MustRegister(g)
-	return g
 }
 
 // gauge asks for a value that is known elsewhere, whenever it is wanted.

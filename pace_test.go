@@ -130,6 +130,7 @@ func TestPaceStandsStill(t *testing.T) {
 		took       time.Duration
 	}{
 		{"an image", "/image/x", []string{half, ""}, 31 * time.Second, 408, "stood still for 30s: nothing was stored", 30 * time.Second},
+		{"an image that came fast", "/image/x", []string{strings.Repeat("x", 500_000), "", ""}, 25 * time.Second, 408, "stood still for 30s: nothing was stored", 55 * time.Second},
 		{"an image of a stream", "/stream/x", []string{half, ""}, 50 * time.Second, 408, "too slowly: allowed are 4.0 KiB a second", 84 * time.Second},
 		{"between two images", "/stream/x", []string{image, image, image}, 119 * time.Second, 200, `"stored":3`, 357 * time.Second},
 		{"between two images, long", "/stream/x", []string{image, image, ""}, 121 * time.Second, 408, "stood still for 2m0s", 120 * time.Second},

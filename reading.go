@@ -70,10 +70,13 @@ func (s *server) readingOf(r *http.Request) (reading, error) {
 }
 
 // patience returns a context that ends when the client hangs up, has waited long
-// enough, or the server stops.
-func (s *server) patience(r *http.Request, wait time.Duration) (context.Context, context.CancelFunc) {
+// enough, or the server stops. Who waits needs a seat.
+func (s *server) patience(r *http.Request, wait time.Duration) (context.Context, context.CancelFunc, error) {
+	leave, err := s.seats.wait()
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	stop := context.AfterFunc(s.stopping, cancel)
-	s.metrics.waiting.Inc()
-	return ctx, func() { stop(); cancel(); s.metrics.waiting.Dec() }
+	return ctx, func() { stop(); cancel(); leave() }, nil
 }

@@ -40,3 +40,15 @@ func (s *seats) taken() (viewers, waiting int) {
 	defer s.mu.Unlock()
 	return s.viewers, s.waiting
 }
+
+// meter adds how many there are.
+func (s *seats) meter(m *metrics) {
+	m.gauge("viewers", "Streams being watched.", nil, func() float64 {
+		viewers, _ := s.taken()
+		return float64(viewers)
+	})
+	m.gauge("waiting_readers", "Requests that wait for an image.", nil, func() float64 {
+		_, waiting := s.taken()
+		return float64(waiting)
+	})
+}

@@ -16,6 +16,10 @@ const (
 	headerLimit = 10 * time.Second  // to send the headers of a request
 	quietLimit  = 120 * time.Second // between two requests of a connection
 	graceLimit  = 10 * time.Second  // for what is in flight when the server stops
+
+	// connWindow is what HTTP/2 takes from a connection before a handler reads it:
+	// that is in no budget.
+	connWindow = 256 << 10
 )
 
 // connKey finds the connection of a request in its context.
@@ -73,6 +77,7 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 		ReadHeaderTimeout: headerLimit,
 		IdleTimeout:       quietLimit,
 		MaxHeaderBytes:    16 << 10, // net/http allows 4 KiB more
+		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerConnection: connWindow, MaxReceiveBufferPerStream: connWindow / 2},
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, conn)
 		},

@@ -32,8 +32,9 @@ type server struct {
 func newServer(cfg config, queue engine, log *slog.Logger) *server {
 	m := newMetrics(cfg)
 	queue = m.around(queue)
-	uploads := newUploads(cfg.uploadLimit)
+	uploads, seats := newUploads(cfg.uploadLimit, queue.Buffer), &seats{limit: cfg.maxViewers}
 	uploads.meter(m)
+	seats.meter(m)
 	return &server{
 		cfg: cfg, metrics: m, queue: queue, log: log,
 		lines:    newLines(queue),
@@ -41,7 +42,7 @@ func newServer(cfg config, queue engine, log *slog.Logger) *server {
 		signer:   signer{cfg.sessionSecret},
 		cors:     newCORS(cfg.corsOrigins),
 		uploads:  uploads,
-		seats:    &seats{limit: cfg.maxViewers},
+		seats:    seats,
 		noData:   noDataPNG(cfg.width(), cfg.height),
 		now:      time.Now,
 		stopping: context.Background(),

@@ -48,8 +48,6 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 	if err := awaitPicture(r, feed); err != nil {
 		return err
 	}
-	s.metrics.viewers.Inc()
-	defer s.metrics.viewers.Dec()
 	streamHeaders(w.Header(), r)
 	limitBuffer(r)
 	v := viewer{w: w, rc: http.NewResponseController(w), metrics: s.metrics, gap: q.gap}

@@ -132,7 +132,7 @@ func TestTesterSendsKey(t *testing.T) {
 	url := "TEST_URL=http://" + p.addr
 	chosen := start(t, "tester", url, "TEST_SESSION=xyzabc", "SESSION_SECRET="+testSecret, "NODATA_HEIGHT=16")
 	arrives("xyzabc")
-	asking := start(t, "tester", url, "OPERATOR_TOKEN="+testToken, "NODATA_HEIGHT=16")
+	asking := start(t, "tester", url, "OPERATOR_TOKEN="+testToken, "SESSION_SECRET="+testSecret+", an old one", "NODATA_HEIGHT=16")
 	asking.log.await(t, "SESSION: ")
 	session := loggedSession.FindStringSubmatch(asking.log.String())[1]
 	arrives(session)

@@ -17,7 +17,8 @@ import (
 // sooner it has all, the sooner all is free again.
 type uploads struct {
 	limit    int64
-	patience time.Duration // how long an image waits in all for bytes that others hold
+	patience time.Duration         // how long an image waits in all for bytes that others hold
+	buffer   func(size int) []byte // the engine's room for an image
 
 	mu      sync.Mutex
 	open    int
@@ -26,8 +27,8 @@ type uploads struct {
 }
 
 // newUploads returns a budget of limit bytes, or for 0 one without end.
-func newUploads(limit int64) *uploads {
-	return &uploads{limit: cmp.Or(limit, math.MaxInt64), patience: 2 * time.Second}
+func newUploads(limit int64, buffer func(size int) []byte) *uploads {
+	return &uploads{limit: cmp.Or(limit, math.MaxInt64), patience: 2 * time.Second, buffer: buffer}
 }
 
 // underWay returns how many uploads there are, and the bytes that they hold.
@@ -53,9 +54,8 @@ func (us *uploads) meter(m *metrics) {
 // has to be there before the memory that it stands for.
 type upload struct {
 	*uploads
-	ctx    context.Context
-	pace   pace
-	buffer func(size int) []byte // the engine's
+	ctx  context.Context
+	pace pace
 
 	held   int64
 	since  time.Time // when it began to hold something: its sender owes bytes
@@ -66,7 +66,7 @@ type upload struct {
 
 // begin counts an upload; end must be called.
 func (s *server) begin(r *http.Request, p pace) *upload {
-	u := &upload{uploads: s.uploads, ctx: r.Context(), pace: p, buffer: s.queue.Buffer}
+	u := &upload{uploads: s.uploads, ctx: r.Context(), pace: p}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.open++

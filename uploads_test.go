@@ -1,24 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
 // testUpload is an upload that nothing limits.
 func testUpload(t testing.TB, buffer func(int) []byte) *upload {
-	return &upload{uploads: newUploads(0), ctx: t.Context(), pace: imagePace(), buffer: buffer}
+	return &upload{uploads: newUploads(0, buffer), ctx: t.Context(), pace: imagePace()}
 }
 
 func bytesOf(size int) []byte { return make([]byte, size) }
@@ -79,8 +79,10 @@ func TestUploadLimit(t *testing.T) {
 			t.Errorf("%s: got Retry-After %q, %s", way.name, got.Header.Get("Retry-After"), got.body)
 		}
 	}
-	got := s.raw(t, "POST /image/second HTTP/1.1\r\nHost: x\r\nContent-Length: 700\r\nExpect: 100-continue\r\n\r\n", false)
-	got.wantStatus(t, 503) // and not 100: the image is not asked for
+	for _, path := range []string{"/image/", "/imageForm/"} {
+		got := s.raw(t, "POST "+path+"second HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 700\r\nExpect: 100-continue\r\n\r\n", false)
+		got.wantStatus(t, 503) // and not 100: the image is not asked for
+	}
 	if n := s.length(t, "second"); n != 0 {
 		t.Errorf("%d images stored of those refused", n)
 	}
@@ -225,117 +227,45 @@ func TestUploadHangsUp(t *testing.T) {
 	}
 }
 
-// turn is one who asks for bytes in TestUploadTurns.
-type turn struct {
-	*upload
-	name string
-	said chan string
+// countingConn counts the bytes that are sent.
+type countingConn struct {
+	net.Conn
+	sent *atomic.Int64
 }
 
-func (u turn) ask(n int64) {
-	go func() {
-		if u.hold(n) == nil {
-			u.said <- u.name
-		} else {
-			u.said <- u.name + " gives up"
-		}
-	}()
-	synctest.Wait()
+func (c countingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
-// Those who wait are served in turn, small ones too; who holds something goes before
-// who holds nothing; who has waited 2 seconds for one image gives up, and what he
-// held goes to the next.
-func TestUploadTurns(t *testing.T) {
+// What waits over HTTP/2 stays with the client, but for a small window.
+func TestUploadLimitOverHTTP2(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		us, said := newUploads(10), make(chan string, 10)
-		begin := func(name string) turn { return turn{&upload{uploads: us, ctx: t.Context()}, name, said} }
-		want := func(want ...string) {
-			t.Helper()
-			synctest.Wait()
-			var got []string
-			for len(said) > 0 {
-				got = append(got, <-said)
+	s := startSecure(t, true, "UPLOAD_LIMIT=2MiB")
+	var sent atomic.Int64
+	s.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return countingConn{conn, &sent}, err
+	}
+	body, in := io.Pipe()
+	defer in.Close()
+	go s.client.Post("https://"+s.addr+"/image/first", "image/jpeg", body)
+	in.Write(make([]byte, 1<<20)) // in chunks: it holds all there is
+	eventually(t, func() bool { return sent.Load() > 1<<20 })
+	before := sent.Load()
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			got := s.do(t, "POST", "/image/second", bytes.NewReader(make([]byte, 1<<20)))
+			if got.StatusCode != 503 || got.ProtoMajor != 2 || got.Header.Get("Retry-After") != "1" {
+				t.Errorf("got %s %d, %s", got.Proto, got.StatusCode, got.body)
 			}
-			if slices.Sort(got); !slices.Equal(got, want) {
-				t.Errorf("got %q, want %q", got, want)
-			}
-		}
-		a, b, c, d, e := begin("a"), begin("b"), begin("c"), begin("d"), begin("e")
-		a.ask(6)
-		b.ask(3)
-		want("a", "b")
-		c.ask(8) // waits
-		d.ask(1) // would fit, but waits behind it
-		want()
-		b.ask(4) // holds some
-		want("b")
-		time.Sleep(time.Second)
-		b.ask(5)
-		want()
-		a.release()
-		want("b")
-		b.release()
-		want("c", "d")
-		time.Sleep(time.Hour)
-
-		e.ask(99) // the most there can be
-		time.Sleep(1500 * time.Millisecond)
-		c.release()
-		d.release()
-		want("e")
-		a.ask(1)
-		time.Sleep(1900 * time.Millisecond)
-		want()
-		e.release()
-		want("a")
-		b.ask(9)
-		want("b")
-		a.ask(2) // it has 0.1 seconds left
-		time.Sleep(99 * time.Millisecond)
-		want()
-		c.ask(1)
-		time.Sleep(2 * time.Millisecond)
-		want("a gives up", "c")
-		b.ask(10)
-		time.Sleep(2001 * time.Millisecond)
-		want("b gives up")
-		if us.leased != 1 || len(us.waiting) != 0 {
-			t.Errorf("%d bytes held, %d wait, want 1, 0", us.leased, len(us.waiting))
-		}
-	})
-}
-
-// When all hold some and all want more, as few give up as have to.
-func TestUploadLimitSparesMost(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		us := newUploads(100)
-		var all sync.WaitGroup
-		var mu sync.Mutex
-		done := 0
-		for range 10 {
-			all.Go(func() {
-				u := &upload{uploads: us, ctx: t.Context()}
-				defer u.release()
-				var err error
-				for n := int64(1); n <= 25 && err == nil; n++ {
-					err = u.hold(n)
-					time.Sleep(time.Millisecond)
-				}
-				if refused, ok := errors.AsType[*refusal](err); err == nil {
-					mu.Lock()
-					done++
-					mu.Unlock()
-				} else if !ok || refused.status != http.StatusServiceUnavailable {
-					t.Errorf("got error %v", err)
-				}
-			})
-		}
-		all.Wait()
-		if done < 4 || us.leased != 0 {
-			t.Errorf("%d of 10 were done, 4 have room at once; %d bytes are held", done, us.leased)
-		}
-	})
+		})
+	}
+	time.Sleep(time.Second) // half of their patience
+	if extra := sent.Load() - before; extra < connWindow/2 || extra > connWindow+32<<10 {
+		t.Errorf("4 uploads that wait have sent %d bytes, want %d", extra, connWindow)
+	}
+	all.Wait()
 }
