@@ -70,13 +70,13 @@ func (s *server) following(r *http.Request, session string, q reading) (frame, e
 	}
 	feed, leave := s.feeds.join(session)
 	defer leave()
-	f, err = read(r.Context(), s.queue, session, which) // one may have come just before
-	if err != errEmpty {
-		return f, err
-	}
 	newest, err := s.queue.Look(r.Context(), session, pick{newest: true, popped: true})
 	if err != nil && err != errEmpty {
 		return frame{}, err
+	}
+	f, err = read(r.Context(), s.queue, session, which) // looked at last: what comes from here on is newer
+	if err != errEmpty {
+		return f, err
 	}
 	f, err = s.await(r, feed, q.wait, func(f frame) bool { return f.newerThan(newest) })
 	if err != nil || f.sequence <= which.after+1 { // none is in between, or the sequence began again

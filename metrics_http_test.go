@@ -67,6 +67,18 @@ func TestMetricsCountSkippedFrames(t *testing.T) {
 	}
 }
 
+func TestMetricsCountUploads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, testConfig(t), memoryFixture(t, time.Minute))
+	conn := s.dial(t)
+	fmt.Fprint(conn, "POST /image/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nfirst")
+	eventually(t, func() bool {
+		return s.scrape(t).value(t, "uploads") == 1 && s.scrape(t).value(t, "upload_bytes") == 1000
+	})
+	fmt.Fprint(conn, strings.Repeat("x", 1000-len("first")))
+	eventually(t, func() bool { return s.scrape(t).value(t, "uploads") == 0 && s.scrape(t).value(t, "upload_bytes") == 0 })
+}
+
 func TestMetricsCountRequests(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, testConfig(t, "NODATA_STATUS=418"), memoryFixture(t, time.Minute))
