@@ -24,7 +24,7 @@ func TestCornerRefusalIsAnswered(t *testing.T) {
 		t.Run(request, func(t *testing.T) {
 			t.Parallel()
 			conn := s.dial(t)
-			conn.SetDeadline(time.Now().Add(2 * time.Second))
+			conn.SetDeadline(time.Now().Add(10 * time.Second))
 			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf", request)
 			method, _, _ := strings.Cut(request, " ")
 			r := must(http.ReadResponse(bufio.NewReader(conn), nil))(t)
@@ -179,7 +179,7 @@ func TestCornerGetCloses(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, testConfig(t), memoryFixture(t, time.Minute))
 	conn := s.dial(t)
-	conn.SetDeadline(time.Now().Add(1500 * time.Millisecond))
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
 	if _, err := io.ReadAll(conn); err != nil {
 		t.Errorf("answered and still open: %v", err)

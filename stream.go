@@ -79,7 +79,7 @@ func streamHeaders(h http.Header, r *http.Request) {
 
 // awaitPicture waits until a feed that may be new knows what to show.
 func awaitPicture(r *http.Request, feed *feed) error {
-	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout-repeatAfter/2) // a 503 in time
 	defer cancel()
 	for {
 		shown, changed := feed.latest()
