@@ -13,6 +13,10 @@ import (
 // open some in that time: then there are a few more than the limit.
 const censusLife = time.Second
 
+// recount is how soon the sessions are counted again for a push that finds no room:
+// many may want what there is not.
+const recount = 100 * time.Millisecond
+
 // census is what a process knows of how many sessions there are: the index lies in
 // as many places as there are buckets, so no script can know.
 type census struct {
@@ -27,9 +31,11 @@ func (c *census) room(most int) bool {
 	if most == 0 {
 		return true
 	}
-	fresh := time.Since(time.Unix(0, c.counted.Load())) < censusLife
-	return fresh && c.found.Load()+c.opened.Load() < int64(most)
+	return c.age() < censusLife && c.found.Load()+c.opened.Load() < int64(most)
 }
+
+// age returns how old the count is.
+func (c *census) age() time.Duration { return time.Since(time.Unix(0, c.counted.Load())) }
 
 // count counts the sessions of all index shards.
 func (q *redisQueue) count(ctx context.Context) error {

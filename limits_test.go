@@ -206,8 +206,14 @@ func TestStatsPages(t *testing.T) {
 		query        string
 		first, count int
 	}{
-		{"", 0, 1000}, {"?limit=1000", 0, 1000}, {"?offset=1000", 1000, 100}, {"?offset=5&limit=3", 5, 3},
-		{"?limit=0", 0, 0}, {"?offset=1099", 1099, 1}, {"?offset=1100", 0, 0}, {"?offset=999999", 0, 0},
+		{"", 0, 1000},
+		{"?limit=1000", 0, 1000},
+		{"?offset=1000", 1000, 100},
+		{"?offset=5&limit=3", 5, 3},
+		{"?limit=0", 0, 0},
+		{"?offset=1099", 1099, 1},
+		{"?offset=1100", 0, 0},
+		{"?offset=999999", 0, 0},
 	} {
 		var got struct {
 			NumImages, NumSessions int

@@ -112,8 +112,10 @@ func (q *redisQueue) Push(ctx context.Context, session string, image []byte) (re
 	if err != errManySessions || q.limits.sessions == 0 {
 		return r, err
 	}
-	if err := q.count(ctx); err != nil {
-		return receipt{}, err
+	if q.census.age() > recount {
+		if err := q.count(ctx); err != nil {
+			return receipt{}, err
+		}
 	}
 	if !q.census.room(q.limits.sessions) {
 		return receipt{}, errManySessions
