@@ -74,11 +74,7 @@ func (s *server) push(w http.ResponseWriter, r *http.Request, session string, im
 
 // handlePop hands out the oldest image, or the one after the reader's own place.
 func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
-	session, err := sessionOf(r)
-	if err != nil {
-		return err
-	}
-	q, err := s.readingOf(r)
+	session, q, err := s.asked(r)
 	if err != nil {
 		return err
 	}
@@ -118,7 +114,12 @@ func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame
 		return frame{}, err
 	}
 	defer cancel()
-	return s.lines.pop(ctx, session)
+	f, err = s.lines.pop(ctx, session)
+	if conn := connOf(r); err == nil && conn != nil && hungUp(conn) {
+		s.queue.Settle(f, false)
+		return frame{}, cutShort(errHungUp)
+	}
+	return f, err
 }
 
 // deliver writes an image that was popped. One that could not be written whole
@@ -126,8 +127,8 @@ func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame
 func (s *server) deliver(w http.ResponseWriter, r *http.Request, f frame) error {
 	delivered := false
 	defer func() { s.queue.Settle(f, delivered) }()
-	if conn := connOf(r); r.Context().Err() != nil || conn != nil && hungUp(conn) {
-		return cutShort(errHungUp) // while the image was waited for or fetched
+	if r.Context().Err() != nil {
+		return cutShort(errHungUp) // while the image was fetched
 	}
 	describe(w.Header(), f)
 	err := writeBody(w, http.StatusOK, s.cfg.mimeType, f.data)
@@ -138,11 +139,7 @@ func (s *server) deliver(w http.ResponseWriter, r *http.Request, f frame) error 
 // handlePeek answers HEAD: the headers of the answer to GET, and nothing removed.
 // It does not wait.
 func (s *server) handlePeek(w http.ResponseWriter, r *http.Request) error {
-	session, err := sessionOf(r)
-	if err != nil {
-		return err
-	}
-	q, err := s.readingOf(r)
+	session, q, err := s.asked(r)
 	if err != nil {
 		return err
 	}

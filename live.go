@@ -17,11 +17,7 @@ func asFile(h handlerFunc) handlerFunc {
 // handleSnapshot answers with the newest image and removes nothing. With wait it is
 // the next image, unless max_age says that the newest is new enough.
 func (s *server) handleSnapshot(w http.ResponseWriter, r *http.Request) error {
-	session, err := sessionOf(r)
-	if err != nil {
-		return err
-	}
-	q, err := s.readingOf(r)
+	session, q, err := s.asked(r)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,14 @@ var parameters = []parameter{
 	}},
 }
 
+// asked returns what a request for images asks for.
+func (s *server) asked(r *http.Request) (session string, q reading, err error) {
+	if session, err = sessionOf(r); err == nil {
+		q, err = s.readingOf(r)
+	}
+	return session, q, err
+}
+
 // readingOf reads the query of a request.
 func (s *server) readingOf(r *http.Request) (reading, error) {
 	q := reading{noData: s.cfg.noDataStatus}

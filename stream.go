@@ -26,11 +26,7 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Query().Get("action") == "snapshot" { // as viewers of mjpg-streamer write it
 		return s.handleSnapshot(w, r)
 	}
-	session, err := sessionOf(r)
-	if err != nil {
-		return err
-	}
-	q, err := s.readingOf(r)
+	session, q, err := s.asked(r)
 	if err != nil {
 		return err
 	}
