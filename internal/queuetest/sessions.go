@@ -1,0 +1,82 @@
+package queuetest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/session"
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
+
+func sessions(t *testing.T, newHarness factory) {
+	h, prefix := newHarness(t, Options{TTL: time.Minute}), session.New()[:16]
+	const count = 300
+	for i := range count {
+		id := fmt.Sprintf("%s-%d", prefix, i)
+		for range 1 + i%3 {
+			h.PushImage(t, id, "x")
+		}
+		if i%3 == 0 {
+			h.Take(t, id) // its only image
+		}
+	}
+	got := map[string]int{}
+	for _, s := range testkit.Must(h.Sessions(t.Context()))(t) {
+		got[s.ID] += s.Len
+	}
+	for i := range count {
+		id, want := fmt.Sprintf("%s-%d", prefix, i), 1+i%3
+		if i%3 == 0 {
+			want = 0
+		}
+		if n, listed := got[id]; n != want || listed != (want > 0) {
+			t.Errorf("session %d: got length %d, listed %v, want %d", i, n, listed, want)
+		}
+	}
+}
+
+// details checks that the numbers of a session add up, whatever became of its images.
+func details(t *testing.T, newHarness factory) {
+	h, id := newHarness(t, Options{Limits: queue.Limits{Images: 5}}), session.New()
+	begun := time.Now()
+	want := func(what string, length int, age time.Duration, want queue.Details) {
+		t.Helper()
+		if n := h.Len(t, id); n != length {
+			t.Errorf("%s: got length %d, want %d", what, n, length)
+		}
+		all := testkit.Must(h.Details(t.Context(), []string{session.New(), id}))(t)
+		if len(all) != 2 || all[0] != (queue.Details{}) {
+			t.Fatalf("%s: got %+v, want two, the first one of no session", what, all)
+		}
+		got := all[1]
+		least := age.Seconds() - 0.1 // the clock of the engine may be another one
+		if most := age.Seconds() + time.Since(begun).Seconds() + 1; got.Age < 0 || got.Age < least || got.Age > most {
+			t.Errorf("%s: got age %v, want from %v to %v", what, got.Age, least, most)
+		}
+		got.Age = 0
+		if got != want {
+			t.Errorf("%s: got %+v, want %+v", what, got, want)
+		}
+	}
+	want("nothing", 0, 0, queue.Details{})
+	for range 7 {
+		h.PushImage(t, id, "ten bytes.")
+	}
+	want("7 sent, 2 gave way", 5, 0, queue.Details{Bytes: 50, Sent: 7, Dropped: 2})
+	h.Take(t, id)
+	image := h.PopImage(t, id)
+	want("2 taken", 3, 0, queue.Details{Bytes: 30, Sent: 7, Taken: 2, Dropped: 2})
+	image.Requeue()
+	testkit.Eventually(t, func() bool { return h.Len(t, id) == 4 })
+	want("one came back", 4, 0, queue.Details{Bytes: 40, Sent: 7, Taken: 1, Dropped: 2})
+	h.Elapse(h.TTL * 3 / 4)
+	h.PushImage(t, id, "five.")
+	h.Elapse(h.TTL / 2)
+	want("4 expired", 1, h.TTL/2, queue.Details{Bytes: 5, Sent: 8, Taken: 1, Dropped: 2, Expired: 4})
+	if r := h.PushImage(t, id, "five."); r.Expired != 4 {
+		t.Errorf("the next push reports %d expired, want 4", r.Expired)
+	}
+	want("a new one", 2, 0, queue.Details{Bytes: 10, Sent: 9, Taken: 1, Dropped: 2, Expired: 4})
+}
