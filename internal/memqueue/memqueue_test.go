@@ -1,0 +1,238 @@
+package memqueue
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/queuetest"
+	"github.com/image-streamer/image-streamer/internal/session"
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	queuetest.Run(t, newHarness)
+}
+
+// What was popped counts against the limit until its delivery ends, and a delivery ends once.
+func TestMemoryCountsWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 10
+	_, h := newQueue(t, 4*size, queue.Limits{})
+	id := session.New()
+	push := func(what string, want error) {
+		t.Helper()
+		if _, err := h.Push(t.Context(), id, make([]byte, size)); !errors.Is(err, want) {
+			t.Errorf("push, %s: got error %v, want %v", what, err, want)
+		}
+	}
+	for range 4 {
+		push("with room", nil)
+	}
+	var inFlight []*queue.Delivery
+	for range 4 {
+		inFlight = append(inFlight, h.PopImage(t, id))
+	}
+	push("all in flight", queue.ErrFull)
+	inFlight[0].Ack()
+	inFlight[0].Ack()
+	inFlight[0].Requeue()
+	push("one delivered", nil)
+	push("full again", queue.ErrFull)
+	for range 2 {
+		for _, d := range inFlight[1:] {
+			d.Requeue()
+		}
+	}
+	push("three requeued", queue.ErrFull)
+	for i := range 4 {
+		if got := h.Take(t, id); got.Sequence != int64(i+2) || got.Behind != 3-i {
+			t.Errorf("pop %d: got sequence %d, %d behind, want %d, %d", i, got.Sequence, got.Behind, i+2, 3-i)
+		}
+	}
+	h.WantEmpty(t, id)
+	for range 4 {
+		push("all delivered", nil)
+	}
+}
+
+// A delivery that is ended twice, past the guard of queue.Delivery, ends once.
+func TestEndsDeliveryOnce(t *testing.T) {
+	t.Parallel()
+	q, h := newQueue(t, 64<<10, queue.Limits{})
+	id := session.New()
+	h.PushImage(t, id, "image")
+	image := h.PopImage(t, id).Image
+	q.Requeue(image)
+	q.Requeue(image)
+	q.Ack(image)
+	if n := h.Len(t, id); n != 1 {
+		t.Errorf("requeued: got length %d, want 1", n)
+	}
+	wantHeld(t, q, "requeued", minCharge)
+	h.Take(t, id)
+	q.Ack(image)
+	q.Requeue(image)
+	wantHeld(t, q, "delivered, there for readers", minCharge)
+	h.WantEmpty(t, id)
+	h.PushImage(t, id, "next")
+	wantHeld(t, q, "the next image", minCharge)
+}
+
+// The newest image of a session is there for readers until it expires, and then counts no longer, though nobody calls.
+func TestFreesExpired(t *testing.T) {
+	t.Parallel()
+	q := New(Options{TTL: 50 * time.Millisecond, MemoryLimit: 64 << 10})
+	t.Cleanup(q.Close)
+	h := &queuetest.Harness{Queue: q}
+	h.PushImage(t, "left alone", "image")
+	h.PushImage(t, "taken", "image")
+	if d, err := q.Pop(t.Context(), "taken"); err == nil { // the machine may be too slow for its life
+		d.Ack()
+	}
+	testkit.Eventually(t, func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.held == 0
+	})
+}
+
+// A sequence starts again when its session was silent for long, and a delivery from before then ends without effect.
+func TestForgetsSequence(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, queuetest.Options{TTL: time.Minute})
+	q, id := h.Queue.(*Queue), session.New()
+	h.PushImage(t, id, "first")
+	late := h.PopImage(t, id)
+	h.Elapse(h.TTL + queue.SequenceRetention - time.Second)
+	if r := h.PushImage(t, id, "second"); r.Sequence != 2 {
+		t.Errorf("got sequence %d, want 2", r.Sequence)
+	}
+	h.Elapse(h.TTL + queue.SequenceRetention)
+	if r := h.PushImage(t, id, "third"); r.Sequence != 1 || r.Queued != 1 {
+		t.Errorf("got %+v, want sequence 1, 1 queued", r)
+	}
+	late.Requeue()
+	wantHeld(t, q, "one image", minCharge)
+	if got := h.Take(t, id); string(got.Data) != "third" || got.Behind != 0 {
+		t.Errorf("got %q, %d behind, want the only image", got.Data, got.Behind)
+	}
+}
+
+// Sessions without images are remembered only as far as the limit goes, the latest longest.
+func TestMemoryForgetsIdleSessions(t *testing.T) {
+	t.Parallel()
+	const limit = 64 << 10
+	q, h := newQueue(t, limit, queue.Limits{})
+	waiting, latest := session.New(), ""
+	h.PushImage(t, waiting, "image")
+	for range 1000 {
+		latest = session.New()
+		h.PushImage(t, latest, "x")
+		h.Take(t, latest)
+	}
+	q.mu.Lock()
+	if n := len(q.sessions); n > limit/minCharge+1 {
+		t.Errorf("remembers %d sessions, want at most %d", n, limit/minCharge+1)
+	}
+	q.mu.Unlock()
+	if r := h.PushImage(t, latest, "x"); r.Sequence != 2 {
+		t.Errorf("the latest session: got sequence %d, want 2", r.Sequence)
+	}
+	if got := h.Take(t, waiting); string(got.Data) != "image" {
+		t.Errorf("the session with an image: got %q", got.Data)
+	}
+}
+
+// A session whose only image is in flight is not forgotten.
+func TestForgetsNoSessionInFlight(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprint("pushed again ", again), func(t *testing.T) {
+			q, h := newQueue(t, 64<<10, queue.Limits{})
+			id := session.New()
+			h.PushImage(t, id, strings.Repeat("x", 5000))
+			image := h.PopImage(t, id)
+			for range 1000 {
+				other := session.New()
+				h.PushImage(t, other, "x")
+				h.Take(t, other)
+			}
+			if !again {
+				image.Requeue()
+				if n := h.Len(t, id); n != 1 {
+					t.Errorf("requeued: got length %d, want 1: it is lost", n)
+				}
+				return
+			}
+			if r := h.PushImage(t, id, "next"); r.Sequence != 2 {
+				t.Errorf("got sequence %d, want 2: two images in flight have one name", r.Sequence)
+			}
+			next := h.PopImage(t, id)
+			image.Requeue()
+			if got, err := h.Pop(t.Context(), id); err == nil && string(got.Data) == "next" {
+				t.Error("next was delivered twice: the requeue of the first image put it back")
+			} else if err == nil {
+				got.Ack()
+			}
+			image.Ack()
+			next.Ack()
+			var taken int64
+			for e := q.newestTaken.Front(); e != nil; e = e.Next() {
+				taken += charge(len(e.Value.(*item).data))
+			}
+			wantHeld(t, q, "all deliveries ended: more would stay forever", taken)
+		})
+	}
+}
+
+func TestMemoryFull(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, queuetest.Options{TTL: time.Minute})
+	h.WantFull(t, session.New(), make([]byte, 10<<20))
+	id := session.New()
+	pushes := 0
+	for ; pushes < 1_000_000; pushes++ {
+		if _, err := h.Push(t.Context(), id, []byte("x")); err != nil {
+			break
+		}
+	}
+	if want := (64 << 20) / minCharge; pushes != want {
+		t.Errorf("images of one byte: %d were stored, want %d", pushes, want)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	q, _ := newQueue(t, 512<<20, queue.Limits{})
+	if got, want := q.Describe(), "embedded, 512 MiB at most, lost at exit"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestMetricsOfMemory(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	q := New(Options{TTL: time.Minute, MemoryLimit: 1 << 20, Registerer: registry})
+	t.Cleanup(q.Close)
+	h := &queuetest.Harness{Queue: q}
+	h.PushImage(t, "x", strings.Repeat("x", 1000))
+	h.PushImage(t, "x", "small")
+	got := map[string]float64{}
+	for _, family := range testkit.Must(registry.Gather())(t) {
+		got[family.GetName()] = family.Metric[0].GetGauge().GetValue()
+	}
+	for name, want := range map[string]float64{
+		"imagestreamer_memory_held_bytes": 1000 + minCharge, "imagestreamer_memory_limit_bytes": 1 << 20,
+	} {
+		if value, ok := got[name]; !ok || value != want {
+			t.Errorf("%s: got %g, present %v, want %g", name, value, ok, want)
+		}
+	}
+}
