@@ -55,7 +55,7 @@ func (q *redisQueue) count(ctx context.Context) error {
 	for _, shard := range shards {
 		n, err := shard.Int64()
 		if err != nil {
-			return fmt.Errorf("census.lua: %w", err)
+			return fmt.Errorf("count_sessions.lua: %w", err)
 		}
 		found += n
 	}

@@ -16,21 +16,21 @@ import (
 var (
 	//go:embed lua/push.lua
 	pushSource string
-	//go:embed lua/unpush.lua
+	//go:embed lua/withdraw.lua
 	unpushSource string
 	//go:embed lua/pop.lua
 	popSource string
-	//go:embed lua/unpop.lua
+	//go:embed lua/requeue.lua
 	unpopSource string
-	//go:embed lua/look.lua
+	//go:embed lua/peek.lua
 	lookSource string
 	//go:embed lua/stats.lua
 	statsSource string
-	//go:embed lua/rebase.lua
+	//go:embed lua/shift_clock.lua
 	rebaseSource string
-	//go:embed lua/census.lua
+	//go:embed lua/count_sessions.lua
 	censusSource string
-	//go:embed lua/details.lua
+	//go:embed lua/session_details.lua
 	detailsSource string
 
 	pushScript    = redis.NewScript(pushSource)

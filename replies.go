@@ -27,11 +27,11 @@ func parseFrame(answer string) (frame, error) {
 	return frame{sequence: n[0], arrival: time.UnixMicro(n[1]), left: int(n[2])}, nil
 }
 
-// parseLook reads what look.lua returns.
+// parseLook reads what peek.lua returns.
 func parseLook(answer string) (frame, error) {
 	n, err := parseNumbers(answer, 4)
 	if err != nil {
-		return frame{}, fmt.Errorf("look.lua: %w", err)
+		return frame{}, fmt.Errorf("peek.lua: %w", err)
 	}
 	return frame{
 		sequence: n[0], arrival: time.UnixMicro(n[1]), left: int(n[2]), size: int(n[3]),
@@ -70,11 +70,11 @@ func parseStats(reply *redis.Cmd, found map[string]int) (read int, err error) {
 	return int(entries), nil
 }
 
-// parseDetails reads what details.lua returns into the sessions asked for.
+// parseDetails reads what session_details.lua returns into the sessions asked for.
 func parseDetails(reply *redis.Cmd, sessions []*sessionStats) error {
 	n, err := reply.Int64Slice()
 	if err != nil || len(n) != 6*len(sessions) {
-		return fmt.Errorf("details.lua: unexpected reply %v: %w", n, err)
+		return fmt.Errorf("session_details.lua: unexpected reply %v: %w", n, err)
 	}
 	for i, s := range sessions {
 		of := n[6*i : 6*i+6]

@@ -20,7 +20,7 @@ Returns  "<sequence> <arrival> <left> <before> <id>"  taken; left: live images b
          ""        the queue is empty
          "void"    undone before it ran, or long past: nothing taken
          "again"   only ids without bytes so far: run this again
-         "rebase"  the clock stepped back: run rebase.lua, then this again
+         "rebase"  the clock stepped back: run shift_clock.lua, then this again
 
 Derived  is:{b}:image:<id>, from ARGV[3] and the queue; the hash tag is that of KEYS.
 Cost     O(log n), and O(e) where e images at the head have expired; at most 1000

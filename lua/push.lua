@@ -31,7 +31,7 @@ Returns  "<sequence> <queued> <dropped> <expired> <opened> <before>"  stored; dr
          "sessions"    it would open a session
          "void"        withdrawn before it ran, or long past
          "lost"        the bytes are missing
-         "rebase"      the clock stepped back: run rebase.lua, then this again
+         "rebase"      the clock stepped back: run shift_clock.lua, then this again
 
 Derived  is:{b}:image:<id>, from ARGV[6] and the queue; the hash tag is that of KEYS.
 Cost     O(log n), for each image that gives way too, 1000 at most; once in a quarter

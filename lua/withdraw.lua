@@ -1,5 +1,5 @@
 --[[
-unpush.lua: withdraw a push whose outcome is not known, or keep it from running late.
+withdraw.lua: withdraw a push whose outcome is not known, or keep it from running late.
 
 After this the image is not in the queue and never will be, unless a consumer
 took it first.

@@ -1,5 +1,5 @@
 --[[
-unpop.lua: undo a pop: put its image back at its place, or keep it from running late.
+requeue.lua: undo a pop: put its image back at its place, or keep it from running late.
 
 Called when the image could not be handed to the consumer, and when it is not
 known whether the pop ran: after this it has taken nothing and never will.
@@ -35,7 +35,7 @@ if last == call and answer ~= 'void' and rest > 0 then
   local sequence, arrival, before, id = string.match(answer, '^(%d+) (%d+) %d+ (%d+) (.+)$')
   arrival = tonumber(arrival)
   local newest = tonumber(redis.call('HGET', meta, 'newest') or 0)
-  if arrival > now + 1000000 and newest <= now + 1000000 then -- rebase.lua has moved the others already
+  if arrival > now + 1000000 and newest <= now + 1000000 then -- shift_clock.lua has moved the others already
     local rank, later = 0, redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
     while later[1] and tonumber(string.match(later[1], '^%d+')) < tonumber(sequence) do
       rank = rank + 1

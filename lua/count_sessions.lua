@@ -1,5 +1,5 @@
 --[[
-census.lua: count the sessions of one index shard.
+count_sessions.lua: count the sessions of one index shard.
 
 KEYS[1]  sessions  zset  is:{b}:sessions  session, scored by when it is over (Unix us)
 

@@ -1,5 +1,5 @@
 --[[
-details.lua: tell more of some sessions of one index shard.
+session_details.lua: tell more of some sessions of one index shard.
 
 KEYS[1]  sessions  zset  is:{b}:sessions  session, scored by when it is over (Unix us)
 

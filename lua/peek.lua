@@ -1,5 +1,5 @@
 --[[
-look.lua: find an image of a session without taking it.
+peek.lua: find an image of a session without taking it.
 
 KEYS[1]  queue   zset  is:{b}:queue:<session>  <sequence>:<before>:<id>, scored by arrival (Unix us)
 KEYS[2]  meta    hash  is:{b}:meta:<session>   sequence; taken: "<sequence> <arrival> <key>" of the

@@ -1,5 +1,5 @@
 --[[
-rebase.lua: move a session's queue back behind a clock that stepped back.
+shift_clock.lua: move a session's queue back behind a clock that stepped back.
 
 The images keep their order and their distances; the newest counts as arrived
 now, which is the least age it can have. Without this they would live longer
