@@ -1,0 +1,27 @@
+package httpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+)
+
+// connKey finds the connection of a request in its context.
+type connKey struct{}
+
+// ConnContext is the http.Server.ConnContext that Conn needs. Serve sets it.
+func ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+// Conn returns the connection of a request, below TLS if there is TLS. It returns nil if the connection is of another
+// kind or not known.
+func Conn(r *http.Request) *net.TCPConn {
+	conn, _ := r.Context().Value(connKey{}).(net.Conn)
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	socket, _ := conn.(*net.TCPConn)
+	return socket
+}

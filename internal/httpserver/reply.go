@@ -1,0 +1,81 @@
+package httpserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A client has writeLimit, and besides one second for each minWriteRate bytes, to accept an answer.
+const (
+	writeLimit   = 10 * time.Second
+	minWriteRate = 16 << 10
+)
+
+// LimitWrite sets the deadline for writing size bytes of an answer. The deadline stays until the next request of the
+// connection. The error is ErrAborted.
+func LimitWrite(w http.ResponseWriter, size int) error {
+	limit := writeLimit + time.Duration(size)*time.Second/minWriteRate
+	return Aborted(http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit)))
+}
+
+// WriteBody writes and flushes a whole answer. An error is ErrAborted and means that the answer did not go out.
+func WriteBody(w http.ResponseWriter, status int, contentType string, body []byte) error {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if err := LimitWrite(w, len(body)); err != nil {
+		return err
+	}
+	w.WriteHeader(status)
+	if _, err := w.Write(body); err != nil {
+		return Aborted(err)
+	}
+	return Aborted(http.NewResponseController(w).Flush())
+}
+
+// WriteJSON answers 200 with a value as JSON.
+func WriteJSON(w http.ResponseWriter, v any) error {
+	var body bytes.Buffer
+	if err := json.NewEncoder(&body).Encode(v); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return WriteBody(w, http.StatusOK, "application/json", body.Bytes())
+}
+
+// WriteText answers 200 with plain text.
+func WriteText(w http.ResponseWriter, text string) error {
+	return WriteBody(w, http.StatusOK, "text/plain; charset=utf-8", []byte(text))
+}
+
+// WriteEmpty answers without a body.
+func WriteEmpty(w http.ResponseWriter, status int) error {
+	if status != http.StatusNoContent {
+		w.Header().Set("Content-Length", "0")
+	}
+	err := LimitWrite(w, 0)
+	w.WriteHeader(status)
+	return err
+}
+
+// AcceptsJSON reports whether an Accept header names application/json, in any position, with a q other than 0.
+func AcceptsJSON(r *http.Request) bool {
+	for _, line := range r.Header["Accept"] {
+		for item := range strings.SplitSeq(line, ",") {
+			kind, params, err := mime.ParseMediaType(item)
+			if err != nil || kind != "application/json" {
+				continue
+			}
+			q, err := strconv.ParseFloat(params["q"], 64)
+			if err != nil || q > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

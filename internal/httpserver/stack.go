@@ -1,0 +1,59 @@
+package httpserver
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options are what a Stack is made of. Log, Registerer, StatusOf and NotFound are required.
+type Options struct {
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	CORS       CORS
+
+	// StatusOf maps an error that is not an *Error to a status and to what the client is told. It is asked with nil
+	// for the answer after a panic.
+	StatusOf func(error) (status int, text string)
+	// NotFound answers the paths that a mux would redirect.
+	NotFound HandlerFunc
+	// Statuses are more statuses that the metrics tell apart.
+	Statuses []int
+	// BodyIdle is how long a request body may stand still, unless its endpoint sets another deadline. 0 means 30 s.
+	BodyIdle time.Duration
+}
+
+// Stack is what all endpoints of a server share.
+type Stack struct {
+	log      *slog.Logger
+	metrics  *metrics
+	cors     CORS
+	statusOf func(error) (int, string)
+	notFound HandlerFunc
+	bodyIdle time.Duration
+}
+
+// New returns a Stack and registers its metrics.
+func New(o Options) *Stack {
+	return &Stack{
+		log:      o.Log,
+		metrics:  newMetrics(o.Registerer, o.Statuses),
+		cors:     o.CORS,
+		statusOf: o.StatusOf,
+		notFound: o.NotFound,
+		bodyIdle: cmp.Or(o.BodyIdle, 30*time.Second),
+	}
+}
+
+// Wrap puts around a mux what holds for every request. The mux must have a pattern for every path, because its own
+// answers are not JSON.
+func (s *Stack) Wrap(mux http.Handler) http.Handler {
+	h := s.refuseUncleanPaths(mux)
+	h = s.refuseForeign(h)
+	h = s.recoverPanics(h)
+	h = s.record(h)
+	return CommonHeaders(s.cors, h)
+}
