@@ -1,0 +1,53 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+)
+
+// Each way in which reading may end has its status and its text, for a single image and for a stream.
+func TestReadErrors(t *testing.T) {
+	t.Parallel()
+	slow := fmt.Errorf("read: %w", &rateError{"the body stood still for 30s"})
+	for _, row := range []struct {
+		name   string
+		got    error
+		status int
+		text   string
+	}{
+		{
+			"image, cut", readError(io.ErrUnexpectedEOF, 5), 400,
+			"body cut short or malformed, nothing was stored: allowed is a complete body (unexpected EOF)",
+		},
+		{"image, slow", readError(slow, 5), 408, "the body stood still for 30s: nothing was stored"},
+		{
+			"image, too large", readError(&http.MaxBytesError{Limit: 9}, 2048), 413,
+			"image too large: allowed are 2048 bytes (2.0 KiB)",
+		},
+		{
+			"stream, cut", StreamError(io.ErrUnexpectedEOF, "2 stored"), 400,
+			"body cut short, allowed is a complete one: 2 stored",
+		},
+		{"stream, slow", StreamError(slow, "2 stored"), 408, "the body stood still for 30s: 2 stored"},
+		{
+			"stream, over budget", StreamError(fmt.Errorf("read: %w", overBudget(2048)), "2 stored"), 503,
+			"too much is being uploaded at once: allowed are 2048 bytes (2.0 KiB), of all senders together; " +
+				"try again: 2 stored",
+		},
+		{
+			"stream, nothing in it", StreamError(errNoImages, "0 stored"), 415,
+			"no image found: allowed are a multipart body with an image in each part, and JPEGs one after the other",
+		},
+		{
+			"stream, malformed", StreamError(errors.New("malformed chunked encoding"), "2 stored"), 400,
+			"body cut short, allowed is a complete one: 2 stored",
+		},
+	} {
+		if status := statusOf(row.got); status != row.status || row.got.Error() != row.text {
+			t.Errorf("%s: got status %d, %v, want %d, %s", row.name, status, row.got, row.status, row.text)
+		}
+	}
+}
