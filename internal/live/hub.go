@@ -1,0 +1,73 @@
+// Package live shows the newest image of a session to any number of viewers.
+//
+// A Hub keeps one Feed for each session that is watched through this process. A feed learns of images by subscription,
+// makes up for lost notifications by polling, and loads each image once, however many viewers there are. A feed keeps
+// no image but the newest: a slow viewer skips images and holds nobody else back.
+//
+// To stream, Join the feed of a session, wait until it is Ready, then Show it. To wait for an image, follow Latest.
+package live
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+)
+
+// Options are what a Hub needs.
+type Options struct {
+	Reader  queue.Reader
+	Poll    *queue.Poll // a feed that published nothing for a period refreshes and repeats its frame
+	Encoder Encoder
+	Log     *slog.Logger
+}
+
+// Hub keeps one Feed for each session that has users.
+type Hub struct {
+	reader  queue.Reader
+	poll    *queue.Poll
+	encoder Encoder
+	log     *slog.Logger
+	feeds   *queue.PerSession[runningFeed]
+}
+
+// runningFeed is a feed and what ends it.
+type runningFeed struct {
+	feed *Feed
+	stop func()
+}
+
+// NewHub returns a Hub without feeds.
+func NewHub(o Options) *Hub {
+	h := &Hub{reader: o.Reader, poll: o.Poll, encoder: o.Encoder.prepared(), log: o.Log}
+	h.feeds = queue.NewPerSession(h.start, func(_ string, running runningFeed) { running.stop() })
+	return h
+}
+
+// Join returns the feed of a session. leave has to be called. The feed of the first user has no frame yet: it gets
+// one with the next image, with the next poll, or through Ready.
+func (h *Hub) Join(session string) (f *Feed, leave func()) {
+	running, leave := h.feeds.Join(session)
+	return running.feed, leave
+}
+
+// Len returns how many users the feed of a session has.
+func (h *Hub) Len(session string) int { return h.feeds.Users(session) }
+
+func (h *Hub) start(session string) runningFeed {
+	idle := make(chan struct{}, 1)
+	f := &Feed{
+		session: session,
+		reader:  h.reader,
+		encoder: h.encoder,
+		log:     h.log,
+		turn:    h.poll.Every(func() { signal(idle) }),
+		wake:    make(chan struct{}, 1),
+		idle:    idle,
+		changed: make(chan struct{}),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	unsubscribe := h.reader.Subscribe(session, f)
+	go f.run(ctx)
+	return runningFeed{f, func() { unsubscribe(); f.turn.Stop(); cancel() }}
+}

@@ -1,0 +1,186 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+)
+
+// An image is loaded once for all its viewers, and never without a viewer.
+func TestOneReadForAllViewers(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		const viewers, images = 20, 50
+		q := newFakeQueue()
+		h := newTestHub(q)
+		var screens []*screen
+		for range viewers {
+			screens = append(screens, watch(t, h, "x", ViewerOptions{}))
+		}
+		for _, s := range screens {
+			s.want(t, noData)
+		}
+		for i := range images {
+			q.push("x", fmt.Sprint("image ", i))
+			for _, s := range screens {
+				s.want(t, fmt.Sprint("image ", i))
+			}
+		}
+		if n := q.loaded(); n != images {
+			t.Errorf("%d viewers, %d images: %d were loaded", viewers, images, n)
+		}
+		for _, s := range screens {
+			s.leave()
+		}
+		synctest.Wait()
+		if sessions := q.subscribers.Sessions(); len(sessions) > 0 {
+			t.Errorf("nobody watches: still subscribed to %v", sessions)
+		}
+		q.push("x", "image")
+		time.Sleep(2 * pollPeriod)
+		if n := q.loaded() - images; n > 0 {
+			t.Errorf("nobody watches: %d images were loaded", n)
+		}
+	})
+}
+
+// All users of a session share a feed, and the sessions do not share any.
+func TestFeedPerSession(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		h := newTestHub(q)
+		x, leaveX := h.Join("x")
+		again, leaveAgain := h.Join("x")
+		y, leaveY := h.Join("y")
+		defer leaveY()
+		if x != again || x == y {
+			t.Errorf("got feeds %p, %p for x and %p for y", x, again, y)
+		}
+		leaveX()
+		leaveX() // does nothing
+		q.push("x", "image")
+		if frame, _ := x.Latest(); frame == nil || string(frame.Image.Data) != "image" {
+			t.Errorf("the feed that one user has left shows %+v", frame)
+		}
+		if frame, _ := y.Latest(); frame != nil {
+			t.Errorf("the feed of the other session shows %+v", frame)
+		}
+		leaveAgain()
+		synctest.Wait()
+		q.push("x", "another")
+		if frame, _ := x.Latest(); string(frame.Image.Data) != "image" {
+			t.Errorf("the feed that all users have left shows %q", frame.Image.Data)
+		}
+		if time.Sleep(2 * pollPeriod); len(x.idle) > 0 {
+			t.Error("the feed that all users have left is still polled")
+		}
+	})
+}
+
+// A notification that gets lost is a delay of at most one poll period.
+func TestWakeUpsLost(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		q.deaf = true
+		s := watch(t, newTestHub(q), "x", ViewerOptions{})
+		begun := s.want(t, noData).at
+		time.Sleep(pollPeriod / 2)
+		q.push("x", "image")
+		s.wantAt(t, "image", begun.Add(pollPeriod))
+	})
+}
+
+// An engine that may have missed an image is asked for it at once. If there is none, nothing is sent again.
+func TestMissed(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		s := watch(t, newTestHub(q), "x", ViewerOptions{})
+		begun := s.want(t, noData).at
+		q.subscribers.Missed("x")
+		s.wantAt(t, noData, begun.Add(pollPeriod))
+		time.Sleep(pollPeriod / 2)
+		q.store("x", "image")
+		q.subscribers.Missed("x")
+		s.wantAt(t, "image", time.Now())
+	})
+}
+
+// Of the images announced while a feed is busy the newest is loaded, whatever the order of the announcements. If an
+// image has moved before it was loaded, the newest one is looked up.
+func TestNewestAnnounced(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		s := watch(t, newTestHub(q), "x", ViewerOptions{})
+		begun := s.want(t, noData).at
+		q.delay = pollPeriod / 10
+		q.push("x", "image 1") // the feed is busy with it
+		second, third := q.store("x", "image 2"), q.store("x", "image 3")
+		q.subscribers.Pushed(third.Ref)
+		q.subscribers.Pushed(second.Ref)
+		s.wantAt(t, "image 1", begun.Add(q.delay))
+		s.wantAt(t, "image 3", begun.Add(2*q.delay))
+		q.move(q.push("x", "image 4"))
+		q.store("x", "image 5")
+		s.wantAt(t, "image 5", begun.Add(6*q.delay)) // loaded in vain, found, found and loaded
+		q.subscribers.Pushed(second.Ref)             // late
+		s.wantAt(t, "image 5", begun.Add(7*q.delay+pollPeriod))
+	})
+}
+
+// A session whose sequence starts again at 1 is shown at once.
+func TestSequenceStartsAgain(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		s := watch(t, newTestHub(q), "x", ViewerOptions{})
+		s.want(t, noData)
+		for _, image := range []string{"image 1", "image 2", "image 3"} {
+			q.push("x", image)
+			s.want(t, image)
+		}
+		for _, inform := range []func(queue.Image){
+			func(image queue.Image) { q.subscribers.Pushed(image.Ref) },
+			func(queue.Image) { q.subscribers.Missed("x") }, // after an image with the same sequence
+		} {
+			time.Sleep(time.Millisecond)
+			q.forget("x")
+			inform(q.store("x", "again"))
+			s.wantAt(t, "again", time.Now())
+		}
+	})
+}
+
+// While the engine does not answer, a new viewer is refused in time. A stream goes on: it repeats its image until that
+// expires, then shows No Data, and new images when the engine is back.
+func TestQueueUnavailable(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		q.ttl = 3*pollPeriod + pollPeriod/2
+		h := newTestHub(q)
+		s := watch(t, h, "x", ViewerOptions{})
+		s.want(t, noData)
+		q.push("x", "image")
+		begun := s.want(t, "image").at
+		q.fail(fmt.Errorf("no connection: %w", queue.ErrUnavailable))
+
+		f, leave := h.Join("y")
+		defer leave()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*pollPeriod)
+		defer cancel()
+		if err := f.Ready(ctx); !errors.Is(err, queue.ErrUnavailable) || !time.Now().Equal(begun.Add(2*pollPeriod)) {
+			t.Errorf("after %s: got error %v", time.Since(begun), err)
+		}
+		s.want(t, "image") // of the first second, and held up by the reader until now
+		s.wantAt(t, "image", begun.Add(2*pollPeriod))
+		s.wantAt(t, "image", begun.Add(3*pollPeriod))
+		for i := range 3 {
+			s.wantAt(t, noData, begun.Add(time.Duration(4+i)*pollPeriod))
+		}
+		q.fail(nil)
+		q.push("x", "another")
+		s.wantAt(t, "another", time.Now())
+	})
+}
