@@ -1,0 +1,111 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// parseRedis reads the URL of one Redis or a list of hosts. The result is nil for the embedded queue.
+func parseRedis(s string) (*redis.UniversalOptions, error) {
+	switch {
+	case s == "":
+		return nil, nil
+	case strings.Contains(s, "://"):
+		return parseRedisURL(s)
+	}
+	var addrs []string
+	for item := range strings.SplitSeq(s, ",") {
+		addr, err := parseAddress(strings.TrimSpace(item))
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
+	}
+	return &redis.UniversalOptions{Addrs: addrs}, nil
+}
+
+func parseRedisURL(s string) (*redis.UniversalOptions, error) {
+	o, err := redis.ParseURL(s)
+	if err != nil {
+		return nil, err
+	}
+	if o.Network == "tcp" {
+		if _, err := parseAddress(o.Addr); err != nil {
+			return nil, err
+		}
+	}
+	return universal(o), nil
+}
+
+// universal copies everything that redis.ParseURL can set. UniversalOptions have no field for the network: go-redis
+// takes an address that begins with a slash, as the path of every unix:// URL does, for a socket.
+func universal(o *redis.Options) *redis.UniversalOptions {
+	return &redis.UniversalOptions{
+		Addrs:      []string{o.Addr},
+		Username:   o.Username,
+		Password:   o.Password,
+		DB:         o.DB,
+		TLSConfig:  o.TLSConfig,
+		Protocol:   o.Protocol,
+		ClientName: o.ClientName,
+
+		MaxRetries:      o.MaxRetries,
+		MinRetryBackoff: o.MinRetryBackoff,
+		MaxRetryBackoff: o.MaxRetryBackoff,
+		DialTimeout:     o.DialTimeout,
+		ReadTimeout:     o.ReadTimeout,
+		WriteTimeout:    o.WriteTimeout,
+
+		PoolFIFO:              o.PoolFIFO,
+		PoolSize:              o.PoolSize,
+		PoolTimeout:           o.PoolTimeout,
+		MinIdleConns:          o.MinIdleConns,
+		MaxIdleConns:          o.MaxIdleConns,
+		MaxActiveConns:        o.MaxActiveConns,
+		MaxConcurrentDials:    o.MaxConcurrentDials,
+		ConnMaxIdleTime:       o.ConnMaxIdleTime,
+		ConnMaxLifetime:       o.ConnMaxLifetime,
+		ConnMaxLifetimeJitter: o.ConnMaxLifetimeJitter,
+
+		PipelinePoolSize:        o.PipelinePoolSize,
+		PipelineReadBufferSize:  o.PipelineReadBufferSize,
+		PipelineWriteBufferSize: o.PipelineWriteBufferSize,
+	}
+}
+
+// setRedisMode applies REDIS_MODE to what REDIS_HOST has set before. A Cluster without hosts is left for conflicts to
+// report.
+func setRedisMode(c *Config, mode string) error {
+	if _, err := oneOf(mode, "single", "cluster"); err != nil || mode == "single" {
+		return err
+	}
+	if c.Redis == nil {
+		c.Redis = new(redis.UniversalOptions)
+	}
+	c.Redis.IsClusterMode = true
+	return nil
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+// parseAddress reads a host, with or without a port, and returns both. The default is the port of Redis.
+func parseAddress(s string) (string, error) {
+	host, port := s, "6379"
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
+	if _, err := netip.ParseAddr(host); err != nil && strings.Contains(s, ":") {
+		if host, port, err = net.SplitHostPort(s); err != nil {
+			return "", errNotAllowed
+		}
+	}
+	_, notIP := netip.ParseAddr(host)
+	if !isPort(port) || notIP != nil && !hostName.MatchString(host) {
+		return "", errNotAllowed
+	}
+	return net.JoinHostPort(host, port), nil
+}
