@@ -1,0 +1,106 @@
+package redistest
+
+import (
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
+
+// Fault is how a FaultProxy ends a connection.
+type Fault string
+
+// The faults. They are the names of subtests, too.
+const (
+	FIN     Fault = "FIN"
+	RST     Fault = "RST"
+	Silence Fault = "silence" // the connection stays open, and nothing more arrives
+)
+
+// FaultProxy stands between a queue and Redis. It passes every request on, so that Redis runs it, and then cuts one
+// answer in so many, chosen by chance.
+type FaultProxy struct {
+	Addr string
+
+	fault Fault
+	oneIn atomic.Int64 // 0: cut nothing
+	cuts  atomic.Int64
+}
+
+// NewFaultProxy starts a proxy to target for one test, which cuts one answer in oneIn, or nothing if that is 0.
+func NewFaultProxy(t testing.TB, target string, fault Fault, oneIn int) *FaultProxy {
+	t.Helper()
+	ln := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	p := &FaultProxy{Addr: ln.Addr().String(), fault: fault}
+	p.CutOneIn(oneIn)
+	var open sync.WaitGroup
+	done := make(chan struct{})
+	open.Go(func() {
+		for seed := uint64(0); ; seed++ {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			open.Go(func() { p.passAnswers(client, server, rand.New(rand.NewPCG(seed, 7)), done) })
+			go func() {
+				io.Copy(server, client)
+				server.Close()
+			}()
+		}
+	})
+	t.Cleanup(func() {
+		close(done)
+		ln.Close()
+		open.Wait()
+	})
+	return p
+}
+
+// CutOneIn changes how many answers are cut.
+func (p *FaultProxy) CutOneIn(n int) { p.oneIn.Store(int64(n)) }
+
+// Heal ends the faults.
+func (p *FaultProxy) Heal() { p.CutOneIn(0) }
+
+// Cuts returns how many answers were cut.
+func (p *FaultProxy) Cuts() int { return int(p.cuts.Load()) }
+
+// passAnswers passes answers on until it cuts one. What it has read of that one is dropped.
+func (p *FaultProxy) passAnswers(client, server net.Conn, chance *rand.Rand, done <-chan struct{}) {
+	defer client.Close()
+	defer server.Close()
+	go func() {
+		<-done
+		server.Close()
+	}()
+	buffer := make([]byte, 64<<10)
+	for first := true; ; first = false {
+		n, err := server.Read(buffer)
+		if err != nil {
+			return
+		}
+		oneIn := p.oneIn.Load()
+		if oneIn > 0 && !first && chance.Int64N(oneIn) == 0 { // the first answer is the handshake's
+			p.cuts.Add(1)
+			break
+		}
+		if _, err := client.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+	switch p.fault {
+	case RST:
+		client.(*net.TCPConn).SetLinger(0)
+	case Silence:
+		io.Copy(io.Discard, server) // until the client has gone
+	}
+}
