@@ -1,51 +1,23 @@
 package producer
 
 import (
-	"bytes"
 	"context"
-	"image"
 	"image/color"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// logBuffer is a log that a test reads while it is written.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// await waits until a text is in the log.
-func (b *logBuffer) await(t *testing.T, text string) {
-	t.Helper()
-	testkit.Eventually(t, func() bool { return strings.Contains(b.String(), text) })
-}
-
 // start runs a producer of small pictures until stop is called, or the test ends. stop returns what Run does.
-func start(t *testing.T, o Options) (log *logBuffer, stop func() error) {
+func start(t *testing.T, o Options) (log *testkit.Log, stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	log = new(logBuffer)
+	log = new(testkit.Log)
 	o.Width, o.Height, o.Log = 28, 16, slog.New(slog.NewTextHandler(log, nil))
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, o) }()
@@ -77,25 +49,6 @@ func serve(t *testing.T, answer func(w http.ResponseWriter, r request)) (url str
 	}))
 	t.Cleanup(srv.Close)
 	return srv.URL
-}
-
-// inkOf returns the box around everything that stands out from the ground, and the luminance of the brightest of it.
-func inkOf(picture image.Image, ground float64) (box image.Rectangle, brightest float64) {
-	b := picture.Bounds()
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			if l := luminance(picture.At(x, y)); l > ground+0.05 {
-				box = box.Union(image.Rect(x, y, x+1, y+1))
-				brightest = max(brightest, l)
-			}
-		}
-	}
-	return box, brightest
-}
-
-// luminance of a grey, as the guidelines for readable text define it.
-func luminance(c color.Color) float64 {
-	return math.Pow((float64(color.GrayModel.Convert(c).(color.Gray).Y)/255+0.055)/1.055, 2.4)
 }
 
 func sameColor(a, b color.Color) bool {

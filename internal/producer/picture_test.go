@@ -31,10 +31,10 @@ func TestNumberedPictures(t *testing.T) {
 			t.Errorf("%d: its ground is like the one before: %v", number, corner)
 		}
 		last = corner
-		ink, brightest := inkOf(picture, luminance(corner)+0.2)
+		ink, brightest := testkit.InkOf(picture, testkit.Luminance(corner)+0.2)
 		offset := ink.Min.X + ink.Max.X - 160 // twice the distance from the middle
-		if (brightest+0.05)/(luminance(corner)+0.05) < 3 || ink.Dy() < 20 || max(offset, -offset) > 8 {
-			t.Errorf("%d: ink at %v, luminance %.2f on %.2f", number, ink, brightest, luminance(corner))
+		if (brightest+0.05)/(testkit.Luminance(corner)+0.05) < 3 || ink.Dy() < 20 || max(offset, -offset) > 8 {
+			t.Errorf("%d: ink at %v, luminance %.2f on %.2f", number, ink, brightest, testkit.Luminance(corner))
 		}
 	}
 }

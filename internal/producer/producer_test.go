@@ -46,7 +46,7 @@ func TestRepeats(t *testing.T) {
 			t.Errorf("got another picture than %d", number)
 		}
 	}
-	log.await(t, "msg=sent image=2 bytes=")
+	log.Await(t, "msg=sent image=2 bytes=")
 	if err := stop(); err != nil {
 		t.Errorf("got error %v", err)
 	}
@@ -97,7 +97,7 @@ func TestAsksForSession(t *testing.T) {
 				}
 			})
 			log, stop := start(t, Options{URL: url, Signer: row.signer, Token: token, Interval: time.Millisecond})
-			log.await(t, "image=3")
+			log.Await(t, "image=3")
 			stop()
 			s := log.String()
 			if strings.Count(s, "SESSION: ") != 1 || !strings.Contains(s, `msg="SESSION: `+id+`"`) ||
@@ -123,7 +123,7 @@ func TestSendsKey(t *testing.T) {
 		}
 	})
 	log, _ := start(t, Options{URL: url, Session: "abc", Signer: signer, Token: token, Interval: time.Millisecond})
-	log.await(t, "image=3")
+	log.Await(t, "image=3")
 }
 
 // A useless answer is not quoted: it may hold a key.
@@ -134,7 +134,7 @@ func TestIsAnsweredNonsense(t *testing.T) {
 			t.Parallel()
 			url := serve(t, func(w http.ResponseWriter, _ request) { io.WriteString(w, answer) })
 			log, _ := start(t, Options{URL: url, Interval: time.Millisecond})
-			log.await(t, "GET /session answered no session id")
+			log.Await(t, "GET /session answered no session id")
 			if s := log.String(); strings.Contains(s, "hunter2") {
 				t.Errorf("got log %s, want no key", s)
 			}
@@ -142,17 +142,17 @@ func TestIsAnsweredNonsense(t *testing.T) {
 	}
 }
 
-// A producer that is told to stop while it waits stops at once, without an error.
+// A producer whose context ends while it waits stops at once, without an error.
 func TestStops(t *testing.T) {
 	t.Parallel()
 	log, stop := start(t, Options{URL: "http://127.0.0.1:1", Interval: time.Hour})
-	log.await(t, "trying again")
+	log.Await(t, "trying again")
 	if err := stop(); err != nil {
 		t.Errorf("before it has a session: got error %v", err)
 	}
 	url := serve(t, func(http.ResponseWriter, request) {})
 	log, stop = start(t, Options{URL: url, Session: "abc", Interval: time.Hour})
-	log.await(t, "image=1")
+	log.Await(t, "image=1")
 	if err := stop(); err != nil {
 		t.Errorf("between two pictures: got error %v", err)
 	}
@@ -178,7 +178,7 @@ func TestFollowsNoRedirect(t *testing.T) {
 			})
 			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
 			log, _ := start(t, Options{URL: front, Client: client, Session: "abc", Interval: 20 * time.Millisecond})
-			log.await(t, "trying again")
+			log.Await(t, "trying again")
 			if s := log.String(); !strings.Contains(s, fmt.Sprint("answered ", status)) || strings.Contains(s, "image=1") {
 				t.Errorf("got log %s, want the %d in it", s, status)
 			}

@@ -29,14 +29,6 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// steer calls a function of a server, which has to succeed.
-func steer(t *testing.T, move func() error) {
-	t.Helper()
-	if err := move(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestServerIsSteered(t *testing.T) {
 	t.Parallel()
 	s := Own(t, "--maxmemory", "7mb")
@@ -48,17 +40,17 @@ func TestServerIsSteered(t *testing.T) {
 	if got := testkit.Must(rdb.ConfigGet(t.Context(), "maxmemory").Result())(t); got["maxmemory"] != fmt.Sprint(7<<20) {
 		t.Errorf("got %v, want the argument", got)
 	}
-	steer(t, s.Pause)
+	testkit.NoError(t, s.Pause())
 	if ping() == nil {
 		t.Error("a paused server answers")
 	}
-	steer(t, s.Resume)
+	testkit.NoError(t, s.Resume())
 	testkit.Eventually(t, func() bool { return ping() == nil })
-	steer(t, s.Kill)
+	testkit.NoError(t, s.Kill())
 	if ping() == nil {
 		t.Error("a killed server answers")
 	}
-	steer(t, s.Start)
+	testkit.NoError(t, s.Start())
 	testkit.Eventually(t, func() bool { return ping() == nil })
 }
 

@@ -1,7 +1,7 @@
 package testkit
 
 import (
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 )
@@ -11,7 +11,10 @@ import (
 // nothing, so a bound on Elapsed says there what a bound on the real time would say.
 type Stopwatch struct {
 	begun time.Time
-	delay atomic.Int64 // by which the goroutine has overslept so far
+
+	mu    sync.Mutex
+	woken time.Time     // when the goroutine woke up last
+	delay time.Duration // by which it had overslept until then
 }
 
 const (
@@ -21,30 +24,39 @@ const (
 
 // StartStopwatch returns a Stopwatch that runs until the end of the test.
 func StartStopwatch(t testing.TB) *Stopwatch {
-	s := &Stopwatch{begun: time.Now()}
+	now := time.Now()
+	s := &Stopwatch{begun: now, woken: now}
 	done := make(chan struct{})
 	t.Cleanup(func() { close(done) })
 	go func() {
-		for before := time.Now(); ; {
+		for {
 			select {
 			case <-done:
 				return
 			case <-time.After(stopwatchStep):
+				s.wake()
 			}
-			now := time.Now()
-			if late := now.Sub(before) - stopwatchStep - stopwatchSlack; late > 0 {
-				s.delay.Add(int64(late))
-			}
-			before = now
 		}
 	}()
 	return s
 }
 
-// Elapsed returns the time since the start, less the delays of the machine.
-func (s *Stopwatch) Elapsed() time.Duration {
-	return time.Since(s.begun) - time.Duration(s.delay.Load())
+// wake ends a step.
+func (s *Stopwatch) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.delay += s.overslept(now)
+	s.woken = now
 }
+
+// overslept returns by how much the step under way is too long.
+func (s *Stopwatch) overslept(now time.Time) time.Duration {
+	return max(0, now.Sub(s.woken)-stopwatchStep-stopwatchSlack)
+}
+
+// Elapsed returns the time since the start, less the delays of the machine.
+func (s *Stopwatch) Elapsed() time.Duration { return s.Lap().Since(Lap{at: s.begun}) }
 
 // Lap is a moment on a Stopwatch.
 type Lap struct {
@@ -53,7 +65,12 @@ type Lap struct {
 }
 
 // Lap returns the present moment.
-func (s *Stopwatch) Lap() Lap { return Lap{time.Now(), time.Duration(s.delay.Load())} }
+func (s *Stopwatch) Lap() Lap {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	return Lap{now, s.delay + s.overslept(now)}
+}
 
 // Since returns the time since an earlier moment, less the delays of the machine in between.
 func (l Lap) Since(earlier Lap) time.Duration {

@@ -18,6 +18,14 @@ func Must[T any](value T, err error) func(testing.TB) T {
 	}
 }
 
+// NoError ends the test with an error.
+func NoError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Eventually waits until a condition holds. It ends the test if that takes longer than any healthy machine needs,
 // however busy.
 func Eventually(t testing.TB, holds func() bool) {

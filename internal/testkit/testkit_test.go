@@ -21,13 +21,22 @@ func TestStopwatch(t *testing.T) {
 	}
 }
 
-// A delay of the machine does not count.
+// A delay of the machine does not count, neither one that is over nor one that lasts.
 func TestStopwatchLeavesOutDelays(t *testing.T) {
 	t.Parallel()
-	s := &Stopwatch{begun: time.Now().Add(-time.Minute)}
-	s.delay.Store(int64(59 * time.Second))
-	if got := s.Elapsed(); got < time.Second || got > 30*time.Second {
-		t.Errorf("got %s, want 1 s and the time of this test", got)
+	now := time.Now()
+	for what, s := range map[string]*Stopwatch{
+		"over":  {begun: now.Add(-time.Minute), woken: now, delay: 59 * time.Second},
+		"lasts": {begun: now.Add(-time.Minute), woken: now.Add(-59 * time.Second)},
+	} {
+		before := s.Lap()
+		if got := s.Elapsed(); got < time.Second || got > 2*time.Second {
+			t.Errorf("%s: got %s, want 1 s and a little", what, got)
+		}
+		s.wake()
+		if got := s.Lap().Since(before); got > time.Second {
+			t.Errorf("%s: the end of the step took %s", what, got)
+		}
 	}
 }
 
@@ -43,7 +52,7 @@ func TestMust(t *testing.T) {
 	}
 }
 
-// recorder is a test of which it is recorded whether it was ended.
+// recorder is a test that records whether it was ended.
 type recorder struct {
 	testing.TB
 	ended bool

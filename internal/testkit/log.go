@@ -1,4 +1,4 @@
-package relaytest
+package testkit
 
 import (
 	"bytes"
@@ -6,9 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
 // Log takes the log of a server, from any number of goroutines.
@@ -40,7 +37,7 @@ func (l *Log) Await(t testing.TB, text string) {
 			t.Logf("the log has no %q: %s", text, l)
 		}
 	}()
-	testkit.Eventually(t, func() bool { return strings.Contains(l.String(), text) })
+	Eventually(t, func() bool { return strings.Contains(l.String(), text) })
 }
 
 // JSON returns the lines that have a message, of a log in JSON.
@@ -59,24 +56,4 @@ func (l *Log) JSON(t testing.TB, message string) (lines []map[string]any) {
 		}
 	}
 	return lines
-}
-
-// Repeat calls a function again and again, with a pause, until stop is called, which returns how often it ran.
-func Repeat(every time.Duration, do func()) (stop func() int) {
-	done, counted := make(chan struct{}), make(chan int)
-	go func() {
-		for n := 0; ; n++ {
-			select {
-			case <-time.After(every):
-				do()
-			case <-done:
-				counted <- n
-				return
-			}
-		}
-	}()
-	return func() int {
-		close(done)
-		return <-counted
-	}
 }
