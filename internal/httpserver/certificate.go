@@ -24,7 +24,7 @@ type Certificate struct {
 	checked time.Time // when the files were checked last
 }
 
-// stamp tells one version of a file from the next. It is zero for a file that does not exist.
+// stamp distinguishes one version of a file from the next. It is zero for a file that does not exist.
 type stamp struct {
 	changed time.Time
 	size    int64

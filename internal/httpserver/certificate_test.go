@@ -17,7 +17,7 @@ import (
 // logged once.
 func TestCertificateReload(t *testing.T) {
 	t.Parallel()
-	var log logBuffer
+	var log testkit.Log
 	files := certtest.New(t)
 	now := time.Unix(1767225600, 0)
 	c := testkit.Must(loadCertificate(files.Cert, files.Key, slog.New(slog.NewTextHandler(&log, nil)),

@@ -36,8 +36,8 @@ func Errorf(status int, format string, args ...any) error {
 	return &Error{status, fmt.Sprintf(format, args...)}
 }
 
-// ErrAborted marks an answer that could not be written whole. Nobody is left to tell, so Stack.Handle drops the
-// connection.
+// ErrAborted marks an answer that could not be written whole. Stack.Handle drops its connection, so that the client
+// sees that the answer is not whole.
 var ErrAborted = errors.New("answer cut short")
 
 // Aborted marks an error with ErrAborted, once. It returns nil for nil.
@@ -63,7 +63,7 @@ func (s *Stack) Handle(h HandlerFunc) http.Handler {
 // reportError answers with an error. What the server or one of its limits is to blame for goes to the log too.
 func (s *Stack) reportError(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, ErrAborted) {
-		s.log.Debug("consumer hung up", "request", RequestID(w), "route", Route(r.Pattern), "error", err)
+		s.log.Debug("consumer hung up", "request", requestID(w), "route", routeOf(r.Pattern), "error", err)
 		panic(http.ErrAbortHandler)
 	}
 	status, text := s.answerTo(err)
@@ -74,12 +74,12 @@ func (s *Stack) reportError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", "1")
 	}
 	if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout {
-		s.log.Warn("request failed", "request", RequestID(w), "route", Route(r.Pattern), "status", status, "error", err)
+		s.log.Warn("request failed", "request", requestID(w), "route", routeOf(r.Pattern), "status", status, "error", err)
 	}
 	s.writeError(w, status, text)
 }
 
-// answerTo returns the status of an error and what the client is told.
+// answerTo returns the status of an error and the sentence for the client.
 func (s *Stack) answerTo(err error) (status int, text string) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Status, e.Text
@@ -90,13 +90,13 @@ func (s *Stack) answerTo(err error) (status int, text string) {
 // writeError answers with what is wrong, and with the id under which the log may hold more.
 func (s *Stack) writeError(w http.ResponseWriter, status int, text string) {
 	s.metrics.rejected.WithLabelValues(strconv.Itoa(status)).Inc()
-	id := RequestID(w)
+	id := requestID(w)
 	w.Header().Set("X-Request-Id", id)
 	body, _ := json.Marshal(struct {
 		Error   string `json:"error"`
 		Request string `json:"request"`
 	}{text, id})
-	_ = WriteBody(w, status, "application/json", append(body, '\n')) // if that fails, nobody is left to tell
+	_ = WriteBody(w, status, "application/json", append(body, '\n')) // if that fails, the client is gone
 }
 
 // OtherMethods is the endpoint for the methods that a path does not have, and for OPTIONS, CORS preflights included.

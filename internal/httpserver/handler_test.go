@@ -48,7 +48,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A client that can try again is told when, and one that lacks a token is told of which kind.
+// A client that can try again learns when, and one that lacks a token learns of which kind.
 func TestErrorHeaders(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int][2]string{
@@ -81,7 +81,7 @@ func TestLogNamesFailures(t *testing.T) {
 		if log := s.log.String(); !fail && log != "" || strings.Contains(log, "a-session") || strings.Contains(log, "a-key") {
 			t.Errorf("%d: got log %s", status, log)
 		}
-		lines := s.log.lines(t, "request failed")
+		lines := s.log.JSON(t, "request failed")
 		if !fail {
 			continue
 		}
@@ -97,7 +97,7 @@ func TestLogNamesFailures(t *testing.T) {
 // level the log says so.
 func TestAbortedAnswerEndsConnection(t *testing.T) {
 	t.Parallel()
-	log := new(logBuffer)
+	log := new(testkit.Log)
 	s := newTestServer(t, Options{
 		Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, endpoints{"/x": func(w http.ResponseWriter, _ *http.Request) error {
@@ -111,10 +111,10 @@ func TestAbortedAnswerEndsConnection(t *testing.T) {
 	if body, err := io.ReadAll(resp.Body); string(body) != "part" || err != io.ErrUnexpectedEOF {
 		t.Errorf("got %q, error %v, want a part and its sudden end", body, err)
 	}
-	testkit.Eventually(t, func() bool { return len(log.lines(t, "request")) == 1 })
-	lines := log.lines(t, "consumer hung up")
+	testkit.Eventually(t, func() bool { return len(log.JSON(t, "request")) == 1 })
+	lines := log.JSON(t, "consumer hung up")
 	if len(lines) != 1 || lines[0]["error"] != "write: answer cut short: the secret cause" || lines[0]["route"] != "/x" ||
-		lines[0]["request"] != log.lines(t, "request")[0]["request"] {
+		lines[0]["request"] != log.JSON(t, "request")[0]["request"] {
 		t.Errorf("got log %s", log)
 	}
 	if rejected := s.value(t, "rejected_requests_total"); rejected != 0 {

@@ -1,7 +1,6 @@
 package httpserver
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -15,7 +14,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +27,7 @@ type testServer struct {
 	*Stack
 	handler http.Handler
 	addr    string
-	log     *logBuffer
+	log     *testkit.Log
 	metrics *prometheus.Registry
 }
 
@@ -42,7 +40,7 @@ var errCause = errors.New("the secret cause")
 // newTestServer serves endpoints. What the options do not name is made for the test; every other path is not found.
 func newTestServer(t testing.TB, o Options, served endpoints) *testServer {
 	t.Helper()
-	s := &testServer{log: new(logBuffer), metrics: prometheus.NewRegistry()}
+	s := &testServer{log: new(testkit.Log), metrics: prometheus.NewRegistry()}
 	o.Log = cmp.Or(o.Log, slog.New(slog.NewJSONHandler(s.log, nil)))
 	o.Registerer = s.metrics
 	if o.StatusOf == nil {
@@ -191,39 +189,6 @@ func sooner(at time.Time) time.Time {
 		return at // no limit
 	}
 	return time.Now().Add(time.Until(at) / haste)
-}
-
-// logBuffer takes lines from several goroutines.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// lines returns the JSON lines with a message.
-func (b *logBuffer) lines(t testing.TB, message string) (lines []map[string]any) {
-	t.Helper()
-	for text := range strings.Lines(b.String()) {
-		var line map[string]any
-		if err := json.Unmarshal([]byte(text), &line); err != nil {
-			t.Fatalf("log line %q: %v", text, err)
-		}
-		if line["msg"] == message {
-			lines = append(lines, line)
-		}
-	}
-	return lines
 }
 
 // value adds up the series of a metric that have these labels, given as NAME=value. Of a histogram it counts the

@@ -35,13 +35,13 @@ type metrics struct {
 	sent     prometheus.Counter     // bytes
 	statuses map[int]string         // the values of the label status
 
-	// The series of each kind of request are looked up by their labels once. Two lookups in every request would cost it
-	// 0.4 microseconds: see BenchmarkObserve.
+	// The series of each kind of request are looked up by their labels only once: two lookups in every request would
+	// cost it 0.4 microseconds (see BenchmarkObserve).
 	mu    sync.RWMutex
 	known map[requestKind]requestSeries
 }
 
-// requestKind is what the series tell requests apart by.
+// requestKind is what requests have in common that count in the same series.
 type requestKind struct {
 	pattern string // of the mux
 	method  string // of methodOf
@@ -95,9 +95,9 @@ func (m *metrics) observe(kind requestKind, took time.Duration) {
 	series.duration.Observe(took.Seconds())
 }
 
-// find looks the series of a kind up and keeps them.
+// find looks up the series of a kind and remembers them.
 func (m *metrics) find(kind requestKind) requestSeries {
-	route, status := Route(kind.pattern), m.status(kind.status)
+	route, status := routeOf(kind.pattern), m.status(kind.status)
 	series := requestSeries{
 		total:    m.requests.WithLabelValues(route, kind.method, status),
 		duration: m.duration.WithLabelValues(route, kind.method, status),
@@ -110,9 +110,9 @@ func (m *metrics) find(kind requestKind) requestSeries {
 
 func (m *metrics) status(status int) string { return cmp.Or(m.statuses[status], "other") }
 
-// Route returns the path of a pattern of the mux, or "/" if there is no pattern: a path that is not clean never reaches
-// the mux and counts among those that are not known.
-func Route(pattern string) string {
+// routeOf returns the path of a pattern of the mux, or "/" if there is no pattern: a path that is not clean never
+// reaches the mux and counts among those that are not known.
+func routeOf(pattern string) string {
 	_, path, hasMethod := strings.Cut(pattern, " ")
 	if !hasMethod {
 		path = pattern

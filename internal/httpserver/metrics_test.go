@@ -196,7 +196,7 @@ func TestRoute(t *testing.T) {
 		"GET /image/{session}": "/image/{session}", "/image/{session}": "/image/{session}", "/image/{$}": "/image/",
 		"GET /{$}": "/", "/": "/", "": "/",
 	} {
-		if got := Route(pattern); got != want {
+		if got := routeOf(pattern); got != want {
 			t.Errorf("%q: got %q, want %q", pattern, got, want)
 		}
 	}
@@ -224,7 +224,7 @@ func BenchmarkObserve(b *testing.B) {
 	b.Run("each time", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			labels := []string{Route(kind.pattern), kind.method, m.status(kind.status)}
+			labels := []string{routeOf(kind.pattern), kind.method, m.status(kind.status)}
 			m.requests.WithLabelValues(labels...).Inc()
 			m.duration.WithLabelValues(labels...).Observe(time.Millisecond.Seconds())
 		}

@@ -28,7 +28,7 @@ func CommonHeaders(cors CORS, next http.Handler) http.Handler {
 		cors.allow(h, r)
 		h["Access-Control-Expose-Headers"] = exposed
 		if r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Connection"), "keep-alive") {
-			h["Connection"] = keepAlive // old Arduino clients keep a connection only if told so
+			h["Connection"] = keepAlive // old Arduino clients keep a connection only if the answer says so
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -45,8 +45,11 @@ func (s *Stack) recoverPanics(next http.Handler) http.Handler {
 			if cause == http.ErrAbortHandler {
 				panic(cause)
 			}
-			s.log.Error("panic", "request", RequestID(w), "route", Route(r.Pattern),
+			s.log.Error("panic", "request", requestID(w), "route", routeOf(r.Pattern),
 				"cause", cause, "stack", string(debug.Stack()))
+			if rec, ok := w.(*answerRecorder); ok && rec.status != 0 {
+				panic(http.ErrAbortHandler) // an error within an answer that has begun would be taken for a part of it
+			}
 			status, text := s.statusOf(nil)
 			s.writeError(w, status, text)
 		}()

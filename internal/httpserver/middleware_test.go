@@ -38,7 +38,7 @@ func TestPanics(t *testing.T) {
 	if err := <-asked; err != nil {
 		t.Errorf("StatusOf was asked for %v, want nil", err)
 	}
-	lines := s.log.lines(t, "panic")
+	lines := s.log.JSON(t, "panic")
 	if len(lines) != 1 || lines[0]["level"] != "ERROR" || lines[0]["cause"] != "a bug" ||
 		lines[0]["route"] != "/image/{session}" || lines[0]["request"] != got.Header.Get("X-Request-Id") ||
 		!strings.Contains(fmt.Sprint(lines[0]["stack"]), "middleware_test.go") {
@@ -47,6 +47,28 @@ func TestPanics(t *testing.T) {
 	s.get(t, "/ok").wantStatus(t, 200)
 	if n := s.value(t, "rejected_requests_total", "status=500"); n != 1 {
 		t.Errorf("got %g rejected requests, want 1", n)
+	}
+}
+
+// A handler that panics within its answer ends the connection: an error written behind half an image would be a part of
+// the image.
+func TestPanicWithinAnswer(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t, Options{}, endpoints{
+		"/image": func(w http.ResponseWriter, _ *http.Request) error {
+			io.WriteString(w, "half an image")
+			http.NewResponseController(w).Flush()
+			panic("a bug")
+		},
+	})
+	resp := testkit.Must(http.Get("http://" + s.addr + "/image"))(t)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if string(body) != "half an image" || err == nil {
+		t.Errorf("got %q, error %v, want half an image and then a broken connection", body, err)
+	}
+	if len(s.log.JSON(t, "panic")) != 1 {
+		t.Errorf("got log %s, want the panic once", s.log)
 	}
 }
 
@@ -67,7 +89,7 @@ func TestUncleanPaths(t *testing.T) {
 	}
 }
 
-// An old client that asks to keep the connection is told that it is kept.
+// The answer to an old client that asks to keep the connection says that it stays.
 func TestKeepAlive(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t, Options{}, endpoints{"/ok": succeeds})
@@ -199,7 +221,7 @@ func TestDeadlineEndsWithAnswer(t *testing.T) {
 // Each request has one line at debug level. No line holds what could name a session, a key or a path.
 func TestLogDebugsRequests(t *testing.T) {
 	t.Parallel()
-	log := new(logBuffer)
+	log := new(testkit.Log)
 	s := newTestServer(t, Options{
 		Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, endpoints{
@@ -220,8 +242,8 @@ func TestLogDebugsRequests(t *testing.T) {
 	} {
 		got := s.do(t, row.method, row.path, nil,
 			"Authorization: Bearer zztoken", "X-Request-Id: zzid", "User-Agent: zzagent")
-		testkit.Eventually(t, func() bool { return len(log.lines(t, "request")) > i })
-		line, want := log.lines(t, "request")[i], row.bytes
+		testkit.Eventually(t, func() bool { return len(log.JSON(t, "request")) > i })
+		line, want := log.JSON(t, "request")[i], row.bytes
 		if want < 0 {
 			want = float64(len(got.body))
 		}
@@ -253,7 +275,7 @@ func TestRequestIDs(t *testing.T) {
 	if got := s.get(t, "/ok", "X-Request-Id: AAAAAAAA"); got.Header.Get("X-Request-Id") != "" || s.log.String() != "" {
 		t.Errorf("got id %s and log %s of a success", got.Header.Get("X-Request-Id"), s.log)
 	}
-	if id := RequestID(httptest.NewRecorder()); id != "" {
+	if id := requestID(httptest.NewRecorder()); id != "" {
 		t.Errorf("got id %q outside of Wrap", id)
 	}
 }

@@ -16,7 +16,7 @@ func (s *Stack) record(next http.Handler) http.Handler {
 			took := time.Since(start)
 			s.metrics.observe(requestKind{r.Pattern, methodOf(r), rec.status}, took)
 			if s.log.Enabled(r.Context(), slog.LevelDebug) {
-				s.log.Debug("request", "request", rec.requestID(), "method", methodOf(r), "route", Route(r.Pattern),
+				s.log.Debug("request", "request", rec.requestID(), "method", methodOf(r), "route", routeOf(r.Pattern),
 					"status", rec.status, "bytes", rec.bytes, "duration", took)
 			}
 		}()
@@ -66,9 +66,9 @@ func (w *answerRecorder) requestID() string {
 	return w.id
 }
 
-// RequestID returns the id of the request that a writer answers. The id stands in the client's error and in the log, so
+// requestID returns the id of the request that a writer answers. The id stands in the client's error and in the log, so
 // that one can be found by the other. It is empty outside of Stack.Wrap.
-func RequestID(w http.ResponseWriter) string {
+func requestID(w http.ResponseWriter) string {
 	for {
 		switch inner := w.(type) {
 		case *answerRecorder:

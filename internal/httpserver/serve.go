@@ -62,8 +62,8 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, o ServeOptions)
 	if err := srv.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
 		o.Log.Warn("requests still in flight were cut")
 		srv.Close()
-		handlers.Wait() // the caller closes what the handlers use
 	}
+	handlers.Wait() // a handler of HTTP/2 can outlive its connection; the caller closes what handlers use
 	return nil
 }
 

@@ -24,7 +24,7 @@ import (
 // served is a call of Serve under way.
 type served struct {
 	addr  string
-	log   *logBuffer
+	log   *testkit.Log
 	stop  context.CancelFunc
 	ended chan error
 }
@@ -34,7 +34,7 @@ func serve(t testing.TB, h http.HandlerFunc, o ServeOptions) *served {
 	t.Helper()
 	ln := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	ctx, stop := context.WithCancel(context.Background())
-	s := &served{addr: ln.Addr().String(), log: new(logBuffer), stop: stop, ended: make(chan error, 1)}
+	s := &served{addr: ln.Addr().String(), log: new(testkit.Log), stop: stop, ended: make(chan error, 1)}
 	o.Log = slog.New(slog.NewJSONHandler(s.log, nil))
 	done := make(chan struct{})
 	go func() {
@@ -51,7 +51,7 @@ func (s *served) wantEnd(t testing.TB, grace time.Duration, cut bool) {
 	if err := <-s.ended; err != nil {
 		t.Errorf("got %v, want nil", err)
 	}
-	stopping, cuts := s.log.lines(t, "stopping"), s.log.lines(t, "requests still in flight were cut")
+	stopping, cuts := s.log.JSON(t, "stopping"), s.log.JSON(t, "requests still in flight were cut")
 	if len(stopping) != 1 || stopping[0]["grace"] != float64(grace) || (len(cuts) == 1) != cut {
 		t.Errorf("got log %s, want a grace of %s, and requests cut: %v", s.log, grace, cut)
 	}
@@ -117,6 +117,39 @@ func TestServeCutsWhatHangs(t *testing.T) {
 }
 
 // A listener that fails ends Serve with the reason.
+// The end of an HTTP/2 connection does not end its handlers. Serve waits for them all the same.
+func TestServeWaitsForHandlersOfHTTP2(t *testing.T) {
+	t.Parallel()
+	files := certtest.New(t)
+	certificate := testkit.Must(LoadCertificate(files.Cert, files.Key, slog.New(slog.DiscardHandler)))(t)
+	began, proceed := make(chan struct{}), make(chan struct{})
+	var ended atomic.Bool
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-r.Context().Done() // the client has hung up
+		<-proceed
+		ended.Store(true)
+	}, ServeOptions{TLS: &tls.Config{GetCertificate: certificate.Get}})
+	ctx, hangUp := context.WithCancel(t.Context())
+	client := files.Client(t, true)
+	r := testkit.Must(http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.addr, nil))(t)
+	go client.Do(r)
+	<-began
+	hangUp()
+	client.CloseIdleConnections()
+	s.stop()
+	testkit.Eventually(t, func() bool { return len(s.log.JSON(t, "stopping")) == 1 })
+	select {
+	case <-s.ended:
+		t.Error("Serve ended before a handler")
+	case <-time.After(100 * time.Millisecond): // more would only make the test sharper
+		close(proceed)
+		if err := <-s.ended; err != nil || !ended.Load() {
+			t.Errorf("got error %v, handler ended: %v", err, ended.Load())
+		}
+	}
+}
+
 func TestServeFails(t *testing.T) {
 	t.Parallel()
 	ln := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))(t)

@@ -15,12 +15,12 @@ type Options struct {
 	Registerer prometheus.Registerer
 	CORS       CORS
 
-	// StatusOf maps an error that is not an *Error to a status and to what the client is told. It is asked with nil
+	// StatusOf maps an error that is not an *Error to a status and to the sentence for the client. It is called with nil
 	// for the answer after a panic.
 	StatusOf func(error) (status int, text string)
 	// NotFound answers the paths that a mux would redirect.
 	NotFound HandlerFunc
-	// Statuses are more statuses that the metrics tell apart.
+	// Statuses are further values of the metrics' label status.
 	Statuses []int
 	// BodyIdle is how long a request body may stand still, unless its endpoint sets another deadline. 0 means 30 s.
 	BodyIdle time.Duration
