@@ -46,8 +46,8 @@ func (f *Frame) shows(ref queue.Ref) bool {
 	return f != nil && f.Image != nil && f.Image.Sequence == ref.Sequence && f.Image.Arrived.Equal(ref.Arrived)
 }
 
-// expired reports whether the frame shows an image that has expired. No Data does not expire.
-func (f *Frame) expired() bool { return f.Image != nil && !time.Now().Before(f.Image.Expires) }
+// Expired reports whether the frame shows an image that has expired. No Data does not expire.
+func (f *Frame) Expired() bool { return f.Image != nil && !time.Now().Before(f.Image.Expires) }
 
 // Pushed implements queue.Subscriber.
 func (f *Feed) Pushed(ref queue.Ref) {
@@ -165,7 +165,7 @@ func (f *Feed) refresh(ctx context.Context, repeat bool) error {
 func (f *Feed) bridge(shown *Frame) {
 	switch {
 	case shown == nil:
-	case shown.Image == nil || shown.expired():
+	case shown.Image == nil || shown.Expired():
 		f.set(nil)
 	default:
 		f.publish(shown.Image, shown.Part)

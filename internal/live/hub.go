@@ -14,7 +14,7 @@ import (
 	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
-// Options are what a Hub needs.
+// Options are what a Hub needs. All of them are required.
 type Options struct {
 	Reader  queue.Reader
 	Poll    *queue.Poll // a feed that published nothing for a period refreshes and repeats its frame
@@ -28,35 +28,26 @@ type Hub struct {
 	poll    *queue.Poll
 	encoder Encoder
 	log     *slog.Logger
-	feeds   *queue.PerSession[runningFeed]
-}
-
-// runningFeed is a feed and what ends it.
-type runningFeed struct {
-	feed *Feed
-	stop func()
+	feeds   *queue.PerSession[*Feed]
 }
 
 // NewHub returns a Hub without feeds.
 func NewHub(o Options) *Hub {
 	h := &Hub{reader: o.Reader, poll: o.Poll, encoder: o.Encoder.prepared(), log: o.Log}
-	h.feeds = queue.NewPerSession(h.start, func(_ string, running runningFeed) { running.stop() })
+	h.feeds = queue.NewPerSession(h.start)
 	return h
 }
 
 // Join returns the feed of a session. leave has to be called. The feed of the first user has no frame yet: it gets
 // one with the next image, with the next poll, or through Ready.
-func (h *Hub) Join(session string) (f *Feed, leave func()) {
-	running, leave := h.feeds.Join(session)
-	return running.feed, leave
-}
+func (h *Hub) Join(session string) (f *Feed, leave func()) { return h.feeds.Join(session) }
 
 // Len returns how many users the feed of a session has.
 func (h *Hub) Len(session string) int { return h.feeds.Users(session) }
 
-func (h *Hub) start(session string) runningFeed {
+func (h *Hub) start(session string) (f *Feed, stop func()) {
 	idle := make(chan struct{}, 1)
-	f := &Feed{
+	f = &Feed{
 		session: session,
 		reader:  h.reader,
 		encoder: h.encoder,
@@ -69,5 +60,5 @@ func (h *Hub) start(session string) runningFeed {
 	ctx, cancel := context.WithCancel(context.Background())
 	unsubscribe := h.reader.Subscribe(session, f)
 	go f.run(ctx)
-	return runningFeed{f, func() { unsubscribe(); f.turn.Stop(); cancel() }}
+	return f, func() { unsubscribe(); f.turn.Stop(); cancel() }
 }

@@ -107,7 +107,7 @@ func isClosed(draining <-chan struct{}) bool {
 
 // wants reports whether a frame has to be sent. An expired image is not sent: the feed is about to show No Data.
 func (v *viewer) wants(frame *Frame) bool {
-	return (v.again || frame.Serial != v.serial) && !frame.expired()
+	return (v.again || frame.Serial != v.serial) && !frame.Expired()
 }
 
 // send sends a frame, and decides when the next one is due and whether this one has to be repainted.

@@ -74,19 +74,20 @@ func (it *item) ref(behind int) queue.Ref {
 
 // Load returns the image of a Ref, also when it was taken since, or ErrEmpty if it has expired.
 func (q *Queue) Load(_ context.Context, ref queue.Ref) (queue.Image, error) {
-	now := q.now()
+	asked, now := time.Now(), q.now()
 	if it, ok := ref.Handle.(*item); !ok || q.over(it, now) {
 		return queue.Image{}, queue.ErrEmpty
 	}
-	return q.image(ref, now), nil
+	return q.image(ref, asked, now), nil
 }
 
-// image adds the bytes to a Ref, and when they expire.
-func (q *Queue) image(ref queue.Ref, now time.Time) queue.Image {
+// image adds the bytes to a Ref, and when they expire by the clock of the process. That clock was read before now was,
+// so that the time is never too late.
+func (q *Queue) image(ref queue.Ref, asked, now time.Time) queue.Image {
 	return queue.Image{
 		Ref:     ref,
 		Data:    ref.Handle.(*item).data,
-		Expires: time.Now().Add(q.ttl - now.Sub(ref.Arrived)),
+		Expires: asked.Add(q.ttl - now.Sub(ref.Arrived)),
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 // minCharge is what the smallest image counts against the memory limit: its bookkeeping costs memory too.
 const minCharge = 512
 
-// Options say how a Queue works.
+// Options say how a Queue works. TTL and MemoryLimit are required.
 type Options struct {
 	TTL         time.Duration // life of an image
 	MemoryLimit int64         // in bytes
@@ -153,7 +153,7 @@ func (q *Queue) makeRoom(bytes int64) bool {
 func (q *Queue) Pop(_ context.Context, session string) (queue.Delivery, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := q.sweep()
+	asked, now := time.Now(), q.sweep()
 	s := q.sessions[session]
 	if s == nil || s.queue.Len() == 0 {
 		return queue.Delivery{}, queue.ErrEmpty
@@ -167,7 +167,7 @@ func (q *Queue) Pop(_ context.Context, session string) (queue.Delivery, error) {
 	if it.sequence == s.sequence {
 		q.keepNewestTaken(it)
 	}
-	return queue.NewDelivery(q.image(it.ref(s.queue.Len()), now), q), nil
+	return queue.NewDelivery(q.image(it.ref(s.queue.Len()), asked, now), q), nil
 }
 
 // Ack frees an image that has reached its consumer.

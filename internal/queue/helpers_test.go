@@ -78,7 +78,7 @@ func (q *fakeQueue) wantPops(t *testing.T, want int) {
 	}
 }
 
-// recorder is an Acknowledger and a Subscriber that records what it is told.
+// recorder is an Acknowledger and a Subscriber that records its calls.
 type recorder struct {
 	mu    sync.Mutex
 	calls []string

@@ -9,8 +9,7 @@ import (
 // PerSession keeps one value for each session that has users: the first user's Join starts it, the last user's leave
 // stops it.
 type PerSession[T any] struct {
-	start func(session string) T
-	stop  func(session string, value T)
+	start func(session string) (value T, stop func())
 
 	mu  sync.RWMutex
 	all map[string]*used[T]
@@ -18,12 +17,14 @@ type PerSession[T any] struct {
 
 type used[T any] struct {
 	value T
+	stop  func()
 	users int
 }
 
-// NewPerSession returns an empty PerSession. Its calls of start and stop never overlap.
-func NewPerSession[T any](start func(session string) T, stop func(session string, value T)) *PerSession[T] {
-	return &PerSession[T]{start: start, stop: stop, all: map[string]*used[T]{}}
+// NewPerSession returns an empty PerSession. start returns the value of a session, and what stops it. The calls of
+// start and stop never overlap. They run under the lock of the PerSession: they must neither block nor call it.
+func NewPerSession[T any](start func(session string) (value T, stop func())) *PerSession[T] {
+	return &PerSession[T]{start: start, all: map[string]*used[T]{}}
 }
 
 // Join returns the value of a session. leave has to be called; calls after the first do nothing.
@@ -32,7 +33,8 @@ func (p *PerSession[T]) Join(session string) (value T, leave func()) {
 	defer p.mu.Unlock()
 	u := p.all[session]
 	if u == nil {
-		u = &used[T]{value: p.start(session)}
+		u = new(used[T])
+		u.value, u.stop = p.start(session)
 		p.all[session] = u
 	}
 	u.users++
@@ -44,7 +46,7 @@ func (p *PerSession[T]) leave(session string, u *used[T]) {
 	defer p.mu.Unlock()
 	if u.users--; u.users == 0 {
 		delete(p.all, session)
-		p.stop(session, u.value)
+		u.stop()
 	}
 }
 

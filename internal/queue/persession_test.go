@@ -11,10 +11,12 @@ import (
 func TestPerSessionStartsAndStops(t *testing.T) {
 	t.Parallel()
 	r, made := new(recorder), 0
-	p := NewPerSession(
-		func(session string) int { made++; r.add("start " + session); return made },
-		func(session string, value int) { r.add("stop " + session + " " + strconv.Itoa(value)) },
-	)
+	p := NewPerSession(func(session string) (value int, stop func()) {
+		made++
+		value = made
+		r.add("start " + session)
+		return value, func() { r.add("stop " + session + " " + strconv.Itoa(value)) }
+	})
 	wantFind := func(session string, value int) {
 		t.Helper()
 		if got, ok := p.Find(session); got != value || ok != (value > 0) {
@@ -63,23 +65,21 @@ func TestPerSessionConcurrent(t *testing.T) {
 	const users, rounds, sessions = 8, 500, 3
 	var current [sessions]atomic.Pointer[atomic.Bool] // whether the value has stopped
 	var starts, stops atomic.Int64
-	p := NewPerSession(
-		func(session string) *atomic.Bool {
-			starts.Add(1)
-			value, i := new(atomic.Bool), session[0]-'0'
-			if !current[i].CompareAndSwap(nil, value) {
-				t.Errorf("session %s: started twice", session)
-			}
-			return value
-		},
-		func(session string, value *atomic.Bool) {
+	p := NewPerSession(func(session string) (value *atomic.Bool, stop func()) {
+		starts.Add(1)
+		value = new(atomic.Bool)
+		i := session[0] - '0'
+		if !current[i].CompareAndSwap(nil, value) {
+			t.Errorf("session %s: started twice", session)
+		}
+		return value, func() {
 			stops.Add(1)
 			value.Store(true)
-			if !current[session[0]-'0'].CompareAndSwap(value, nil) {
+			if !current[i].CompareAndSwap(value, nil) {
 				t.Errorf("session %s: stopped another value", session)
 			}
-		},
-	)
+		}
+	})
 	var all sync.WaitGroup
 	for user := range users {
 		all.Go(func() {

@@ -54,7 +54,7 @@ func (t *Turn) reset(now time.Time) {
 	}
 }
 
-// Stop ends the calls. One that has begun goes on.
+// Stop ends the calls. A call that is due already may still be made.
 func (t *Turn) Stop() {
 	t.poll.mu.Lock()
 	defer t.poll.mu.Unlock()

@@ -1,5 +1,5 @@
 // Package queue is the contract between the server and the engines that keep images, together with what can be
-// built on that contract for any engine: Get, Waiters, Subscribers, Poll.
+// built on that contract for any engine: Get, Waiters, Subscribers, PerSession, Poll.
 //
 // Every engine gives the same promises. Images leave a session in the order in which they came, each to one consumer,
 // none at or past its expiry. A push that returns nil has stored its image once and whole; a push that fails has
@@ -73,7 +73,7 @@ type Lister interface {
 }
 
 var (
-	// ErrEmpty says that there is no such image.
+	// ErrEmpty says that there is no such image. It is never wrapped.
 	ErrEmpty = errors.New("the queue is empty")
 	// ErrFull says that the engine's memory is full. The image was not stored.
 	ErrFull = errors.New("the queue's memory is full")
@@ -106,7 +106,7 @@ type Ref struct {
 }
 
 // NewerThan reports whether an image came after another one of the same session. The time of arrival decides where
-// the sequence has started again.
+// the sequence has started again. After the engine's clock stepped back, two images can each be newer than the other.
 func (r Ref) NewerThan(other Ref) bool {
 	return r.Sequence > other.Sequence || r.Arrived.After(other.Arrived)
 }
@@ -142,7 +142,8 @@ type Query struct {
 // Newest finds the newest image of a session, taken or not.
 var Newest = Query{Newest: true, Taken: true}
 
-// Get finds an image and loads it. An image that moves in between, because it is taken, is searched again.
+// Get finds an image and loads it. If the image moves in between, because it is taken, Get searches again, ten times at
+// most.
 func Get(ctx context.Context, r Reader, session string, which Query) (Image, error) {
 	for range 10 {
 		ref, err := r.Find(ctx, session, which)
@@ -163,7 +164,7 @@ type Session struct {
 	Len int    `json:"len"` // live images
 }
 
-// Details tells of one session what Session does not.
+// Details is what Session leaves out of one session.
 type Details struct {
 	Bytes   int64   `json:"bytes"`   // of the live images
 	Age     float64 `json:"age"`     // seconds since the newest image arrived

@@ -10,19 +10,16 @@ type Subscribers struct {
 // subscriberSet has the subscribers of one session.
 type subscriberSet struct {
 	mu  sync.RWMutex
-	all map[*Subscriber]bool
+	all map[*Subscriber]bool // by pointer: a Subscriber may be added twice, and need not be comparable
 }
 
 // NewSubscribers returns an empty registry. first is called when a session gets its first subscriber, last when it
 // has lost the last one.
 func NewSubscribers(first, last func(session string)) *Subscribers {
-	return &Subscribers{sets: NewPerSession(
-		func(session string) *subscriberSet {
-			first(session)
-			return &subscriberSet{all: map[*Subscriber]bool{}}
-		},
-		func(session string, _ *subscriberSet) { last(session) },
-	)}
+	return &Subscribers{sets: NewPerSession(func(session string) (set *subscriberSet, stop func()) {
+		first(session)
+		return &subscriberSet{all: map[*Subscriber]bool{}}, func() { last(session) }
+	})}
 }
 
 // Add registers a subscriber of a session until cancel is called.

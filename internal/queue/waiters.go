@@ -17,8 +17,6 @@ type Waiters struct {
 type waitList struct {
 	mu      sync.Mutex
 	waiting []chan struct{} // in order; a channel that holds a value: woken
-
-	stop func()
 }
 
 // NewWaiters returns Waiters without consumers.
@@ -27,15 +25,11 @@ func NewWaiters(q interface {
 	Reader
 }, poll *Poll,
 ) *Waiters {
-	return &Waiters{queue: q, lists: NewPerSession(
-		func(session string) *waitList {
-			l := new(waitList)
-			cancel, turn := q.Subscribe(session, l), poll.Every(l.wakeNext)
-			l.stop = func() { cancel(); turn.Stop() }
-			return l
-		},
-		func(_ string, l *waitList) { l.stop() },
-	)}
+	return &Waiters{queue: q, lists: NewPerSession(func(session string) (l *waitList, stop func()) {
+		l = new(waitList)
+		cancel, turn := q.Subscribe(session, l), poll.Every(l.wakeNext)
+		return l, func() { cancel(); turn.Stop() }
+	})}
 }
 
 // Pop takes the oldest image of a session. It waits for one until ctx ends, then it returns ErrEmpty.
