@@ -1,8 +1,8 @@
 // Package config reads and checks every setting of the program. Nothing else reads a setting from the environment.
 //
 // The settings are one table, which Load applies to the variables that a Lookup finds. The help text is made from that
-// table, and a test holds README.md and .env.example to it. Load reports all mistakes at once and tells the operator
-// what was given and what is allowed, but never a secret and never the password of a URL.
+// table, and a test holds README.md and .env.example to it. Load reports all mistakes at once: what was
+// given and what is allowed, but never a secret and never the password of a URL.
 package config
 
 import (

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// settingCases are good values of every setting, with what Load makes of them, bad values, and the words in which the
-// operator is told what is allowed.
+// settingCases are good values of every setting, with what Load makes of them, bad values, and the words in which
+// Load says what is allowed.
 var settingCases = []struct {
 	name    string
 	read    func(c Config) any

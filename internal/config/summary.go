@@ -7,8 +7,9 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Summary returns the log attributes that describe the settings when the server starts: where the queues are, what is
-// bounded, which settings restrict access. The version of the program is one of them. No attribute holds a secret.
+// Summary returns the log attributes that describe the settings when the server starts: the mode of Redis, how long
+// images live, which limits hold, which settings restrict access. The given version of the program is one of them. No
+// attribute holds a secret.
 func (c Config) Summary(version string) []any {
 	attrs := []any{"expire", c.Expire, "version", version, "access", c.restrictions(), c.Limits.attr()}
 	switch {

@@ -33,10 +33,10 @@ type waiter struct {
 	ready   chan struct{} // closed when the upload holds the pending bytes
 }
 
-// BudgetOptions describe a Budget.
+// BudgetOptions describe a Budget. Buffer is required.
 type BudgetOptions struct {
 	Bytes      int64                 // limit of all uploads together; 0: none
-	MaxWait    time.Duration         // how long one image waits at most for bytes that others hold; 0: 2 seconds
+	MaxWait    time.Duration         // how long one image waits at most for bytes that others hold; 0 means 2 s
 	Buffer     func(size int) []byte // returns the memory for an image: Buffer of the queue
 	Registerer prometheus.Registerer // of the metrics; nil: none
 }

@@ -40,7 +40,8 @@ func ReadForm(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload)
 }
 
 // readOnlyFile reads a form to its end and returns its only file.
-func readOnlyFile(form *multipart.Reader, maxBytes int64, u *Upload) (image []byte, err error) {
+func readOnlyFile(form *multipart.Reader, maxBytes int64, u *Upload) ([]byte, error) {
+	var image []byte
 	for {
 		part, err := form.NextPart()
 		switch {

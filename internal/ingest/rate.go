@@ -14,7 +14,7 @@ import (
 // DataRate is how fast a body has to come.
 type DataRate struct {
 	Idle           time.Duration // how long the body may stand still
-	BytesPerSecond int           // the least average over an image
+	BytesPerSecond int           // the least average over an image, at least 1
 	Grace          time.Duration // added to the time that an image has by that average
 }
 

@@ -21,7 +21,7 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	refused := func(name, path string, query url.Values, s Signer) {
-		if got, err := s.LinkExpiry(path, query); err != ErrNoLink {
+		if got, err := s.LinkExpiry(path, query); err != errNoLink {
 			t.Errorf("%s: %s?%s passes until %s, error %v", name, path, query.Encode(), got, err)
 		}
 	}

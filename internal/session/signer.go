@@ -14,8 +14,8 @@ import (
 // Signer makes and checks session ids, publish keys and links. Without its secret nobody can make one that passes.
 type Signer struct{ secret string }
 
-// ErrNoLink reports that a path and its query are not a link that was made with this secret.
-var ErrNoLink = errors.New("not a link of this path")
+// errNoLink says that a path and its query are not a link that was made with this secret.
+var errNoLink = errors.New("not a link of this path")
 
 // The purposes of a signature. The purpose is the first line of every signed text, so that a signature made for one
 // purpose is worth nothing for another.
@@ -63,13 +63,13 @@ func (s Signer) Link(path string, expires time.Time) string {
 	return path + "?expires=" + seconds + "&signature=" + s.signLink(path, seconds)
 }
 
-// LinkExpiry returns when the link of a path and its query expires, or ErrNoLink. Other parameters of the query are
-// not signed.
+// LinkExpiry returns when the link of a path and its query expires, or an error if they are not a link made with this
+// secret. Other parameters of the query are not signed.
 func (s Signer) LinkExpiry(path string, query url.Values) (time.Time, error) {
 	seconds := query.Get("expires")
 	expires, err := parseExpires(seconds)
 	if err != nil || !equal(query.Get("signature"), s.signLink(path, seconds)) {
-		return time.Time{}, ErrNoLink
+		return time.Time{}, errNoLink
 	}
 	return expires, nil
 }
@@ -89,7 +89,7 @@ func (s Signer) sign(purpose, text string) string {
 func parseExpires(s string) (time.Time, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > 99_999_999_999 || strconv.FormatInt(n, 10) != s {
-		return time.Time{}, ErrNoLink
+		return time.Time{}, errNoLink
 	}
 	return time.Unix(n, 0), nil
 }
