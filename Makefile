@@ -1,9 +1,9 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
-VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-FUZZTIME    = 10s
-SOAK        = 30m
-COMPOSE     = $(shell command -v docker-compose || echo docker compose)
+VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME = 10s
+SOAK     = 30m
+COMPOSE  = $(shell command -v docker-compose || echo docker compose)
 
 .PHONY: help demo run build test race fuzz bench soak lint docker up down
 
@@ -27,16 +27,19 @@ race: ## every test under the race detector
 	go test -race -count=1 -parallel 4 -timeout 600s ./...
 
 fuzz: ## each fuzz target for FUZZTIME
-	@set -e; for target in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do \
-	  echo "$$target for $(FUZZTIME)"; \
-	  go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .; \
+	@set -e; for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+	  listed=$$(go test -list '^Fuzz' $$package); \
+	  for target in $$(echo "$$listed" | grep '^Fuzz'); do \
+	    echo "$$package $$target for $(FUZZTIME)"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
 	done
 
 bench: ## the ratios of bench/README.md
-	go test -run '^$$' -bench . -benchtime 1x -timeout 30m .
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./bench
 
 soak: ## mixed load for SOAK, and what it leaves behind
-	SOAK=$(SOAK) go test -run '^$$' -bench Soak -benchtime 1x -timeout 100m .
+	SOAK=$(SOAK) go test -run '^$$' -bench Soak -benchtime 1x -timeout 100m ./e2e
 
 lint: ## go vet, staticcheck, gofumpt, luacheck
 	go vet ./...

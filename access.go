@@ -6,73 +6,65 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"strings"
+
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/session"
 )
 
-// What those are told who may not. A 401 names what would do; a 403 means that what
-// came is no longer enough, or that nothing would do but another id.
-var (
-	errNoKey       = refuse(http.StatusUnauthorized, "sending needs the publish key of the session: allowed are Authorization: Bearer and ?key=")
-	errPrivate     = refuse(http.StatusUnauthorized, "reading needs a signed link of this path, the publish key of the session or the operator's token")
-	errNoToken     = refuse(http.StatusUnauthorized, "the operator's token is needed: allowed is Authorization: Bearer")
-	errExpired     = refuse(http.StatusForbidden, "the link has expired: allowed is a new one")
-	errNotIssued   = refuse(http.StatusForbidden, "session id not issued here: allowed are those of GET /session, others with their publish key, and for reading with a signed link of this path")
-	errSpeculative = refuse(http.StatusForbidden, "a prefetch would remove an image that nobody may look at: allowed is a request for use")
-)
-
-// sending lets those in who may send images to the session of the path. A link
-// does not count: those who have one are to watch.
-func (s *server) sending(h handlerFunc) handlerFunc {
-	if !s.signer.exists() {
+// mayPublish guards a route that sends images to the session of its path. A link does not open it: links are for those
+// who watch.
+func (s *server) mayPublish(h httpserver.HandlerFunc) httpserver.HandlerFunc {
+	if !s.signer.Enabled() {
 		return h
 	}
 	return func(w http.ResponseWriter, r *http.Request) error {
-		session, err := sessionOf(r)
+		id, err := sessionOf(r)
 		switch {
 		case err != nil:
 			return err
-		case s.hasKey(r, session):
+		case s.hasKey(r, id):
 			return h(w, r)
-		case s.cfg.requireKey:
+		case s.access.RequireKey:
 			return errNoKey
-		case !s.signer.issued(session):
+		case !s.signer.Issued(id):
 			return errNotIssued
 		}
 		return h(w, r)
 	}
 }
 
-// reading lets those in who may take or watch images of the session of the path.
-func (s *server) reading(h handlerFunc) handlerFunc {
-	if !s.signer.exists() {
+// mayView guards a route that takes or shows images of the session of its path.
+func (s *server) mayView(h httpserver.HandlerFunc) httpserver.HandlerFunc {
+	if !s.signer.Enabled() {
 		return h
 	}
 	return func(w http.ResponseWriter, r *http.Request) error {
-		session, err := sessionOf(r)
+		id, err := sessionOf(r)
 		if err != nil {
 			return err
 		}
-		if !s.cfg.private && s.signer.issued(session) || s.hasKey(r, session) || s.hasToken(r) {
+		if !s.access.Private && s.signer.Issued(id) || s.hasKey(r, id) || s.hasToken(r) {
 			return h(w, r)
 		}
-		expiry, err := s.signer.expiryOf(r)
-		left := expiry.Sub(s.now())
+		expires, err := s.signer.LinkExpiry(r.URL.Path, r.URL.Query())
+		left := expires.Sub(s.bounds.now())
 		switch {
-		case err != nil && s.cfg.private:
+		case err != nil && s.access.Private:
 			return errPrivate
 		case err != nil:
 			return errNotIssued
 		case left <= 0:
 			return errExpired
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), left) // ends a stream with its link
+		ctx, cancel := context.WithTimeout(r.Context(), left) // a stream ends with its link
 		defer cancel()
 		return h(w, r.WithContext(ctx))
 	}
 }
 
-// operating lets the operator in alone, where there is a token.
-func (s *server) operating(h handlerFunc) handlerFunc {
-	if s.cfg.operatorToken == "" {
+// mayOperate guards a route of the operator, if there is an operator's token.
+func (s *server) mayOperate(h httpserver.HandlerFunc) httpserver.HandlerFunc {
+	if s.access.OperatorToken == "" {
 		return h
 	}
 	return func(w http.ResponseWriter, r *http.Request) error {
@@ -83,18 +75,17 @@ func (s *server) operating(h handlerFunc) handlerFunc {
 	}
 }
 
-// hasKey tells whether a request carries the publish key of a session. An <img>
-// and many a camera can set no header: so the query will do, too.
-func (s *server) hasKey(r *http.Request, session string) bool {
-	key := s.signer.key(session)
-	return same(bearer(r), key) || same(r.URL.Query().Get("key"), key)
+// hasKey reports whether a request carries the publish key of a session, in its Authorization header or in its query:
+// an <img> and many cameras cannot set a header.
+func (s *server) hasKey(r *http.Request, id string) bool {
+	return s.signer.HasKey(id, bearer(r)) || s.signer.HasKey(id, r.URL.Query().Get("key"))
 }
 
-// hasToken tells whether a request carries the operator's token. The sums have one
-// length, so the time tells nothing of that of the token either.
+// hasToken reports whether a request carries the operator's token. Hashing makes both inputs of the comparison equally
+// long, so that its duration does not reveal the token's length.
 func (s *server) hasToken(r *http.Request) bool {
-	got, want := sha256.Sum256([]byte(bearer(r))), sha256.Sum256([]byte(s.cfg.operatorToken))
-	return s.cfg.operatorToken != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	got, want := sha256.Sum256([]byte(bearer(r))), sha256.Sum256([]byte(s.access.OperatorToken))
+	return s.access.OperatorToken != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
 // bearer returns the token of the Authorization header, or "".
@@ -106,29 +97,45 @@ func bearer(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-// purposes are the headers by which browsers, old ones too, tell that they ask
-// ahead of use, and what they then say.
+// sessionOf returns the session id of the path.
+func sessionOf(r *http.Request) (string, error) {
+	id := r.PathValue("session")
+	if !session.Valid(id) {
+		return "", errSessionID
+	}
+	return id, nil
+}
+
 var (
-	purposes    = []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"}
-	speculative = []string{"prefetch", "prerender", "preview"}
+	// purposeHeaders are the headers in which browsers, old ones too, say that a request is ahead of use.
+	purposeHeaders = []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"}
+	// prefetchPurposes are the words that they use for it.
+	prefetchPurposes = []string{"prefetch", "prerender", "preview"}
 )
 
-// forUse refuses requests ahead of use: GET removes an image here, and what is
-// fetched ahead may never be shown. Browsers keep no answer with an error status
-// for later but ask again for the real use; a 2xx, No Data or 204, they would show
-// then. A 503 would do as well, but it is no failure of the server.
-func forUse(h handlerFunc) handlerFunc {
+// rejectPrefetch refuses requests ahead of use: GET removes an image here, and the answer to a prefetch may never be
+// shown. Browsers discard an answer with an error status and ask again for the real use, but they would keep and show
+// a 2xx, the No Data image included. The status is 403 because nothing in the server failed.
+func rejectPrefetch(h httpserver.HandlerFunc) httpserver.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		for _, name := range purposes {
+		for _, name := range purposeHeaders {
 			for _, value := range r.Header[name] {
 				value = strings.ToLower(value)
-				for _, word := range speculative {
-					if strings.Contains(value, word) {
-						return errSpeculative
+				for _, purpose := range prefetchPurposes {
+					if strings.Contains(value, purpose) {
+						return errPrefetch
 					}
 				}
 			}
 		}
+		return h(w, r)
+	}
+}
+
+// trimJPG lets a session be named like a file, because viewers ask for x.jpg.
+func trimJPG(h httpserver.HandlerFunc) httpserver.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		r.SetPathValue("session", strings.TrimSuffix(r.PathValue("session"), ".jpg"))
 		return h(w, r)
 	}
 }

@@ -1,91 +1,208 @@
 package main
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/config"
+	"github.com/image-streamer/image-streamer/internal/producer"
+	"github.com/image-streamer/image-streamer/internal/session"
 )
 
-// misuse is an error of those who run the program: what they gave and what is
-// allowed. It makes the exit status 2.
-type misuse struct{ text string }
+// usageError says what was wrong in a call of the program, and what is allowed. It makes the exit status 2.
+type usageError struct{ text string }
 
-func (e *misuse) Error() string { return e.text }
+func (e *usageError) Error() string { return e.text }
 
-func misused(format string, args ...any) error {
-	return &misuse{"image-streamer: " + fmt.Sprintf(format, args...)}
+func usageErrorf(format string, args ...any) error {
+	return &usageError{"image-streamer: " + fmt.Sprintf(format, args...)}
 }
 
-// runSigning prints a publish key or a link, or tells that there is no such program.
-func runSigning(args []string, cfg config, now time.Time, out io.Writer) error {
-	signer := signer{cfg.sessionSecret}
-	switch {
-	case args[0] != "key" && args[0] != "link":
-		return misused("no program %q: allowed are none, demo, tester, healthcheck, key, link, version and help", strings.Join(args, " "))
-	case !signer.exists():
-		return misused("%s: SESSION_SECRET is empty: allowed is at least 16 characters, those of the server", args[0])
-	case args[0] == "key":
-		return printKey(args[1:], signer, out)
+// printHelp prints the commands and the settings.
+func printHelp(out io.Writer) {
+	fmt.Fprint(out, "Image Streamer: a small image relay.\n\n")
+	for _, c := range commands() {
+		call := strings.TrimSpace(c.name + " " + c.params)
+		fmt.Fprintf(out, "  image-streamer %-22s  %s\n", call, c.meaning)
 	}
-	return printLink(args[1:], signer, now, out)
+	fmt.Fprint(out, "\nSettings come from the environment or from a file .env in the working directory;\n"+
+		"a variable that is really set wins.\n\n", config.HelpTable())
 }
 
-func printKey(args []string, signer signer, out io.Writer) error {
-	if len(args) != 1 || !validSession(args[0]) {
-		return misused("key %q: allowed is one session id, %s", strings.Join(args, " "), sessionRule)
+// release is set by the build: -ldflags "-X main.release=1.2.3".
+var release string
+
+// version returns the release, or what the Go toolchain noted of the source.
+func version() string {
+	if release != "" {
+		return release
 	}
-	_, err := fmt.Fprintln(out, signer.key(args[0]))
-	return err
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return info.Main.Version
 }
 
-// readable are the paths of the routes that links are for.
-var readable = regexp.MustCompile(`^/(image/[A-Za-z0-9_-]{1,64}(/pop)?|snapshot/[A-Za-z0-9_-]{1,64}(\.jpg)?|stream/[A-Za-z0-9_-]{1,64})$`)
+func printVersion(out io.Writer) {
+	fmt.Fprintf(out, "image-streamer %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
 
-const readableRule = "/image/{session}, /image/{session}/pop, /snapshot/{session}, /snapshot/{session}.jpg and /stream/{session}, " +
-	"with a session id of " + sessionRule + "; parameters go behind the link, with &"
+// runTester runs the test producer alone.
+func runTester(ctx context.Context, in invocation) error {
+	return producer.Run(ctx, producerOptions(in, in.cfg.Test.Session, in.cfg.Test.URL, in.cfg.Port))
+}
 
-func printLink(args []string, signer signer, now time.Time, out io.Writer) error {
-	if len(args) != 2 {
-		return misused("link %q: allowed are a path and a duration", strings.Join(args, " "))
+// producerOptions returns the options of a test producer. Without a URL it sends to the server on this machine.
+func producerOptions(in invocation, id, url string, port int) producer.Options {
+	o := producer.Options{
+		URL:      url,
+		Session:  id,
+		Signer:   session.NewSigner(in.cfg.Access.SessionSecret),
+		Token:    in.cfg.Access.OperatorToken,
+		Interval: in.cfg.Test.Interval,
+		Width:    in.cfg.NoData.Width(),
+		Height:   in.cfg.NoData.Height,
+		Log:      in.log,
 	}
-	if !readable.MatchString(args[0]) {
-		return misused("link of %q: allowed are %s", args[0], readableRule)
+	if url == "" {
+		o.URL = localURL(in.cfg.TLS, "127.0.0.1", port)
+		o.Client = &http.Client{Transport: localTransport()}
 	}
-	life, err := parseLife(args[1])
+	return o
+}
+
+// localURL returns the URL of the server on this machine.
+func localURL(cfg config.TLS, host string, port int) string {
+	if cfg.Enabled() {
+		return fmt.Sprintf("https://%s:%d", host, port)
+	}
+	return fmt.Sprintf("http://%s:%d", host, port)
+}
+
+// localTransport reaches the server on this machine. It does not verify the certificate: a certificate has the name by
+// which others know the server, not the loopback address, and loopback leaves nobody in between.
+func localTransport() *http.Transport {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	return transport
+}
+
+// runHealthcheck asks the server on this machine whether it serves.
+func runHealthcheck(ctx context.Context, in invocation) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	url := localURL(in.cfg.TLS, "127.0.0.1", in.cfg.Port) + "/healthz"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return misused("link for %q: allowed is a duration from 1s to %dd, such as 90s, 12h, 7d or 1d12h", args[1], longestLife/day)
+		return err
 	}
-	_, err = fmt.Fprintln(out, signer.link(args[0], now.Add(life+time.Second-1))) // not a moment less
+	transport := localTransport()
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("healthz answered %s", resp.Status)
+	}
+	return nil
+}
+
+// runKey prints the publish key of a session.
+func runKey(_ context.Context, in invocation) error {
+	signer, err := in.signer("key")
+	if err != nil {
+		return err
+	}
+	if len(in.args) != 1 || !session.Valid(in.args[0]) {
+		return usageErrorf("key %q: allowed is one session id, %s", strings.Join(in.args, " "), session.Rule)
+	}
+	_, err = fmt.Fprintln(in.stdout, signer.Key(in.args[0]))
 	return err
+}
+
+// linkable matches the paths of the routes that links are for.
+var linkable = regexp.MustCompile(`^/(image/[A-Za-z0-9_-]{1,64}(/pop)?|` +
+	`snapshot/[A-Za-z0-9_-]{1,64}(\.jpg)?|stream/[A-Za-z0-9_-]{1,64})$`)
+
+const linkableRule = "/image/{session}, /image/{session}/pop, /snapshot/{session}, /snapshot/{session}.jpg and " +
+	"/stream/{session}, with a session id of " + session.Rule + "; parameters go behind the link, with &"
+
+// runLink prints a signed link.
+func runLink(_ context.Context, in invocation) error {
+	signer, err := in.signer("link")
+	if err != nil {
+		return err
+	}
+	if len(in.args) != 2 {
+		return usageErrorf("link %q: allowed are a path and a duration", strings.Join(in.args, " "))
+	}
+	if !linkable.MatchString(in.args[0]) {
+		return usageErrorf("link of %q: allowed are %s", in.args[0], linkableRule)
+	}
+	validity, err := parseValidity(in.args[1])
+	if err != nil {
+		return usageErrorf("link for %q: allowed is a duration from 1s to %dd, such as 90s, 12h, 7d or 1d12h",
+			in.args[1], maxValidity/day)
+	}
+	expires := time.Now().Add(validity + time.Second - 1) // the whole second in which it ends counts
+	_, err = fmt.Fprintln(in.stdout, signer.Link(in.args[0], expires))
+	return err
+}
+
+// signer returns the signer of the settings, which a command needs.
+func (in invocation) signer(name string) (session.Signer, error) {
+	signer := session.NewSigner(in.cfg.Access.SessionSecret)
+	if !signer.Enabled() {
+		return signer, usageErrorf("%s: SESSION_SECRET is empty: allowed is at least 16 characters, those of the server",
+			name)
+	}
+	return signer, nil
 }
 
 const (
 	day         = 24 * time.Hour
-	longestLife = 3650 * day
+	maxValidity = 3650 * day
 )
 
-// parseLife reads a duration as Go writes them, with days before it or alone.
-func parseLife(s string) (time.Duration, error) {
-	var life time.Duration
+var errValidity = errors.New("not a duration within the bounds")
+
+// parseValidity reads a duration as Go writes them, with days in front or alone.
+func parseValidity(s string) (time.Duration, error) {
+	var validity time.Duration
 	if days, rest, found := strings.Cut(s, "d"); found {
 		n, err := strconv.ParseUint(days, 10, 12)
 		if err != nil {
-			return 0, errNotAllowed
+			return 0, errValidity
 		}
-		life, s = time.Duration(n)*day, rest
+		validity, s = time.Duration(n)*day, rest
 	}
-	if s != "" || life == 0 {
+	if s != "" || validity == 0 {
 		rest, err := time.ParseDuration(s)
 		if err != nil || rest < 0 {
-			return 0, errNotAllowed
+			return 0, errValidity
 		}
-		life += rest
+		validity += rest
 	}
-	if life < time.Second || life > longestLife {
-		return 0, errNotAllowed
+	if validity < time.Second || validity > maxValidity {
+		return 0, errValidity
 	}
-	return life, nil
+	return validity, nil
 }

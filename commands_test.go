@@ -6,22 +6,27 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// What the operator prints is what the server accepts.
-func TestSigningPrograms(t *testing.T) {
+// The server accepts the keys and links that the commands print.
+func TestKeyAndLink(t *testing.T) {
 	t.Parallel()
-	g := newGuarded(t, "SESSION_SECRET="+testSecret, "REQUIRE_KEY=true", "PRIVATE=true")
+	g := newAccessServer(t, "SESSION_SECRET="+testSecret, "REQUIRE_KEY=true", "PRIVATE=true")
 	print := func(args ...string) string {
-		var stdout, stderr logBuffer
-		if status := run(t.Context(), args, vary("SESSION_SECRET="+testSecret), &stdout, &stderr); status != 0 || stderr.String() != "" {
+		var stdout, stderr testkit.Log
+		status := run(t.Context(), args, vary("SESSION_SECRET="+testSecret), &stdout, &stderr)
+		if status != 0 || stderr.String() != "" {
 			t.Fatalf("%v: got status %d, %s", args, status, &stderr)
 		}
 		return strings.TrimSuffix(stdout.String(), "\n")
 	}
 	key := print("key", "front")
-	g.do(t, "POST", "/image/front", strings.NewReader("image"), "Authorization: Bearer "+key).wantStatus(t, 200)
-	for _, path := range []string{"/image/front/pop", "/image/front", "/snapshot/front", "/snapshot/front.jpg", "/stream/front"} {
+	g.Do(t, "POST", "/image/front", strings.NewReader("image"), "Authorization: Bearer "+key).WantStatus(t, 200)
+	for _, path := range []string{
+		"/image/front/pop", "/image/front", "/snapshot/front", "/snapshot/front.jpg", "/stream/front",
+	} {
 		link := print("link", path, "1h")
 		bare, query, _ := strings.Cut(link, "?")
 		method := map[bool]string{true: "POST", false: "GET"}[strings.HasSuffix(path, "/pop")]
@@ -30,22 +35,23 @@ func TestSigningPrograms(t *testing.T) {
 		}
 	}
 	for duration, want := range map[string]time.Duration{
-		"1s": time.Second, "90s": 90 * time.Second, "1h30m": 90 * time.Minute, "7d": 7 * day, "1d12h": 36 * time.Hour, "0.5h": 30 * time.Minute,
-		"1d0s": day, "3650d": 3650 * day, "87600h": 3650 * day,
+		"1s": time.Second, "90s": 90 * time.Second, "1h30m": 90 * time.Minute, "7d": 7 * day, "1d12h": 36 * time.Hour,
+		"0.5h": 30 * time.Minute, "1d0s": day, "3650d": 3650 * day, "87600h": 3650 * day,
 	} {
 		before := time.Now()
-		query := must(url.ParseQuery(strings.Split(print("link", "/stream/front", duration), "?")[1]))(t)
-		expires := time.Unix(must(strconv.ParseInt(query.Get("expires"), 10, 64))(t), 0)
+		query := testkit.Must(url.ParseQuery(strings.Split(print("link", "/stream/front", duration), "?")[1]))(t)
+		expires := time.Unix(testkit.Must(strconv.ParseInt(query.Get("expires"), 10, 64))(t), 0)
 		if early, late := expires.Sub(before), time.Until(expires); early < want || late > want+time.Second {
 			t.Errorf("%s: expires in %s, want %s", duration, early, want)
 		}
 	}
 }
 
-func TestSigningMisused(t *testing.T) {
+func TestKeyAndLinkMisused(t *testing.T) {
 	t.Parallel()
 	const (
-		path     = "allowed are /image/{session}, /image/{session}/pop, /snapshot/{session}, /snapshot/{session}.jpg and /stream/{session}"
+		path = "allowed are /image/{session}, /image/{session}/pop, /snapshot/{session}, " +
+			"/snapshot/{session}.jpg and /stream/{session}"
 		duration = "allowed is a duration from 1s to 3650d, such as 90s, 12h, 7d or 1d12h"
 	)
 	for _, row := range []struct {
@@ -90,15 +96,18 @@ func TestSigningMisused(t *testing.T) {
 		{[]string{"link", "/stream/front", "1w"}, duration},
 		{[]string{"link", "/stream/front", "1h2d"}, duration},
 	} {
-		var stdout, stderr logBuffer
+		var stdout, stderr testkit.Log
 		status := run(t.Context(), row.args, vary("SESSION_SECRET="+testSecret), &stdout, &stderr)
-		if got := stderr.String(); status != 2 || stdout.String() != "" || !strings.Contains(got, row.stderr) || strings.Count(got, "\n") != 1 {
+		got := stderr.String()
+		if status != 2 || stdout.String() != "" || !strings.Contains(got, row.stderr) || strings.Count(got, "\n") != 1 {
 			t.Errorf("%q: got status %d, %q, %q, want 2 and %q", row.args, status, stdout.String(), got, row.stderr)
 		}
 	}
 	for _, args := range [][]string{{"key", "front"}, {"link", "/stream/front", "1h"}} {
-		var stdout, stderr logBuffer
-		if status := run(t.Context(), args, vary(), &stdout, &stderr); status != 2 || !strings.Contains(stderr.String(), "SESSION_SECRET is empty: allowed is at least 16 characters") {
+		var stdout, stderr testkit.Log
+		const want = "SESSION_SECRET is empty: allowed is at least 16 characters"
+		status := run(t.Context(), args, vary(), &stdout, &stderr)
+		if status != 2 || !strings.Contains(stderr.String(), want) {
 			t.Errorf("%v without a secret: got status %d, %q", args, status, stderr.String())
 		}
 	}

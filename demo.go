@@ -7,12 +7,15 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/producer"
+	"github.com/image-streamer/image-streamer/internal/session"
 )
 
-// demoSession is where the demo's images go, demoPath where its page takes them.
+// The demo has one session. Its page takes the images from demoPath.
 const (
 	demoSession = "xyzabc"
 	demoPath    = "/image/" + demoSession
@@ -21,53 +24,55 @@ const (
 //go:embed web/demo.html
 var demoPage []byte
 
-// runDemo runs the server, with a page that shows the pictures, and the tester.
-func runDemo(ctx context.Context, cfg config, log *slog.Logger) error {
+// runDemo runs the server with a page that shows the images, and the test producer.
+func runDemo(ctx context.Context, in invocation) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return runServer(ctx, cfg, log, func(port int, h http.Handler) http.Handler {
-		cfg.testSession, cfg.testURL, cfg.port = demoSession, "", port
-		url := cfg.ownURL("localhost", port)
-		log.Info("open " + url + "/ in a browser to see the pictures move")
-		if cfg.sessionSecret == "" { // else a link is needed, which no log may hold
-			log.Info("open " + url + demoPath + " and reload to take them one at a time")
+	return serve(ctx, in, defaults(), func(port int, h http.Handler) http.Handler {
+		url := localURL(in.cfg.TLS, "localhost", port)
+		in.log.Info("open " + url + "/ in a browser to see the pictures move")
+		if in.cfg.Access.SessionSecret == "" { // with a secret the URL needs a link, which no log may hold
+			in.log.Info("open " + url + demoPath + " and reload to take them one at a time")
 		}
-		go runTester(ctx, cfg, log)
-		return withDemoPage(cfg, h)
+		sending := producerOptions(in, demoSession, "", port)
+		go func() { _ = producer.Run(ctx, sending) }() // it ends with ctx, without an error
+		page := demoPageFor(session.NewSigner(in.cfg.Access.SessionSecret))
+		return withPage(page, httpserver.NewCORS(in.cfg.Access.CORSOrigins), h)
 	})
 }
 
-// withDemoPage adds the page at the root; everything else is the server's.
-func withDemoPage(cfg config, next http.Handler) http.Handler {
-	return commonHeaders(newCORS(cfg.corsOrigins), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// withPage adds a page at the root. Every other path is the server's.
+func withPage(page func() []byte, cors httpserver.CORS, next http.Handler) http.Handler {
+	return httpserver.CommonHeaders(cors, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead {
 			next.ServeHTTP(w, r)
 			return
 		}
-		page := demoPageFor(signer{cfg.sessionSecret})
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", policyOf(page))
-		w.Write(page)
+		html := page()
+		w.Header().Set("Content-Security-Policy", policyOf(html))
+		_ = httpserver.WriteBody(w, http.StatusOK, "text/html; charset=utf-8", html) // if that fails, the client is gone
 	}))
 }
 
-// demoPageFor returns the page. Where there is a secret the page has a link: the
-// demo's pictures are for all who open it, for a day.
-func demoPageFor(signer signer) []byte {
-	if !signer.exists() {
-		return demoPage
+// demoPageFor returns the page. If there is a secret, each page gets a link of its own, good for a day: everybody who
+// opens the page may see the images of the demo.
+func demoPageFor(signer session.Signer) func() []byte {
+	if !signer.Enabled() {
+		return func() []byte { return demoPage }
 	}
-	return bytes.ReplaceAll(demoPage, []byte(demoPath), []byte(signer.link(demoPath, time.Now().Add(day))))
+	return func() []byte {
+		return bytes.ReplaceAll(demoPage, []byte(demoPath), []byte(signer.Link(demoPath, time.Now().Add(day))))
+	}
 }
 
-// policyOf lets a page run its own script and style, ask this server and show what
-// it answers; nothing else, whoever may have put it into the page.
+// policyOf returns a Content-Security-Policy that lets a page run its own script and style, ask this server and show
+// its answers, and nothing else.
 func policyOf(page []byte) string {
 	return fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; connect-src 'self'; img-src 'self' blob:; "+
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", hashOf(page, "script"), hashOf(page, "style"))
 }
 
-// hashOf names what is within an element of a page, as a policy does.
+// hashOf returns the hash of an element's content, in the form of a Content-Security-Policy.
 func hashOf(page []byte, element string) string {
 	_, rest, _ := bytes.Cut(page, []byte("<"+element+">"))
 	inside, _, _ := bytes.Cut(rest, []byte("</"+element+">"))

@@ -4,234 +4,211 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/ingest"
+	"github.com/image-streamer/image-streamer/internal/live"
+	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
-// handleSession issues a fresh session id, with its publish key where there is one.
+// handleSession issues a fresh session id, with its publish key if there is a secret.
 func (s *server) handleSession(w http.ResponseWriter, r *http.Request) error {
 	issued := struct {
 		Session string `json:"session"`
 		Key     string `json:"key,omitempty"`
-	}{Session: s.signer.newSession()}
-	if !acceptsJSON(r) {
-		return writeText(w, issued.Session)
+	}{Session: s.signer.New()}
+	if !httpserver.AcceptsJSON(r) {
+		return httpserver.WriteText(w, issued.Session)
 	}
-	if s.signer.exists() {
-		issued.Key = s.signer.key(issued.Session)
+	if s.signer.Enabled() {
+		issued.Key = s.signer.Key(issued.Session)
 	}
-	return writeJSON(w, issued)
+	return httpserver.WriteJSON(w, issued)
 }
 
 // handlePush stores the body as an image.
 func (s *server) handlePush(w http.ResponseWriter, r *http.Request) error {
-	session, err := sessionOf(r)
-	if err != nil {
-		return err
-	}
-	up := s.begin(r, s.pace)
-	defer up.end()
-	image, err := readImage(w, r, s.cfg.maxImage, up)
-	if err != nil {
-		return err
-	}
-	return s.push(w, r, session, image)
+	return s.push(w, r, ingest.ReadImage)
 }
 
 // handlePushForm stores the one file of a multipart form as an image.
 func (s *server) handlePushForm(w http.ResponseWriter, r *http.Request) error {
-	session, err := sessionOf(r)
-	if err != nil {
-		return err
-	}
-	up := s.begin(r, s.pace)
-	defer up.end()
-	image, err := readForm(w, r, s.cfg.maxImage, up)
-	if err != nil {
-		return err
-	}
-	return s.push(w, r, session, image)
+	return s.push(w, r, ingest.ReadForm)
 }
 
-// push is the common end of the two ways to send an image.
-func (s *server) push(w http.ResponseWriter, r *http.Request, session string, image []byte) error {
-	if err := s.check(image); err != nil {
-		return err
-	}
-	stored, err := s.queue.Push(r.Context(), session, image)
+// bodyReader reads the image of a request.
+type bodyReader func(w http.ResponseWriter, r *http.Request, maxBytes int64, u *ingest.Upload) ([]byte, error)
+
+// push stores the image that read finds in the body.
+func (s *server) push(w http.ResponseWriter, r *http.Request, read bodyReader) error {
+	id, err := sessionOf(r)
 	if err != nil {
 		return err
 	}
-	if !acceptsJSON(r) {
-		return writeNothing(w, http.StatusOK)
+	upload := s.budget.Begin(r.Context(), s.bounds.image)
+	defer upload.End()
+	image, err := read(w, r, s.maxBytes, upload)
+	if err != nil {
+		return err
 	}
-	return writeJSON(w, struct {
+	if err := s.checkImage(image); err != nil {
+		return err
+	}
+	stored, err := s.queue.Push(r.Context(), id, image)
+	if err != nil {
+		return err
+	}
+	if !httpserver.AcceptsJSON(r) {
+		return httpserver.WriteEmpty(w, http.StatusOK)
+	}
+	return httpserver.WriteJSON(w, struct {
 		Session  string `json:"session"`
 		Sequence int64  `json:"sequence"`
 		Queued   int    `json:"queued"`
-	}{session, stored.sequence, stored.queued})
+	}{id, stored.Sequence, stored.Queued})
 }
 
-// handlePop hands out the oldest image, or the one after the reader's own place.
-func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
-	session, q, err := s.asked(r)
-	if err != nil {
-		return err
+// checkImage refuses, with CHECK_IMAGES, an image whose first bytes are not those of its type.
+func (s *server) checkImage(image []byte) error {
+	if s.checkImages && !ingest.BeginsAs(s.mimeType, image) {
+		return httpserver.Errorf(http.StatusUnsupportedMediaType, "this does not begin as an image does that is %s: "+
+			"allowed is that type; nothing was stored", s.mimeType)
 	}
-	if q.after != nil {
-		f, err := s.following(r, session, q)
-		return s.writeImage(w, f, q, err)
-	}
-	f, err := s.pop(r, session, q.wait)
-	if err != nil {
-		return s.writeImage(w, f, q, err)
-	}
-	return s.deliver(w, r, f)
-}
-
-// handleTake is handlePop for those who keep to it that GET changes nothing. A body
-// means nothing; it is read to its end, since only then net/http sees the consumer
-// hang up.
-func (s *server) handleTake(w http.ResponseWriter, r *http.Request) error {
-	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 64<<10)); err != nil {
-		return refuse(http.StatusBadRequest, "body cut short or too large: allowed is none, or one of up to 64 KiB, which means nothing")
-	}
-	http.NewResponseController(w).SetReadDeadline(time.Time{}) // it was for the body; the wait may be longer
-	return s.handlePop(w, r)
-}
-
-// pop takes the oldest image, and waits for one if it has to and may.
-func (s *server) pop(r *http.Request, session string, wait time.Duration) (frame, error) {
-	if s.stopping.Err() != nil {
-		return frame{}, errStopping
-	}
-	f, err := s.queue.Pop(r.Context(), session)
-	if err != errEmpty || wait == 0 {
-		return f, err
-	}
-	ctx, cancel, err := s.patience(r, wait)
-	if err != nil {
-		return frame{}, err
-	}
-	defer cancel()
-	f, err = s.lines.pop(ctx, session)
-	if conn := connOf(r); err == nil && conn != nil && hungUp(conn) {
-		s.queue.Settle(f, false)
-		return frame{}, cutShort(errHungUp)
-	}
-	return f, err
-}
-
-// deliver writes an image that was popped. One that could not be written whole
-// goes back to its place.
-func (s *server) deliver(w http.ResponseWriter, r *http.Request, f frame) error {
-	delivered := false
-	defer func() { s.queue.Settle(f, delivered) }()
-	if r.Context().Err() != nil {
-		return cutShort(errHungUp) // while the image was fetched
-	}
-	describe(w.Header(), f)
-	err := writeBody(w, http.StatusOK, s.cfg.mimeType, f.data)
-	delivered = err == nil
-	return err
-}
-
-// handlePeek answers HEAD: the headers of the answer to GET, and nothing removed.
-// It does not wait.
-func (s *server) handlePeek(w http.ResponseWriter, r *http.Request) error {
-	session, q, err := s.asked(r)
-	if err != nil {
-		return err
-	}
-	which := pick{}
-	if q.after != nil {
-		which = pick{after: *q.after, popped: true}
-	}
-	f, err := s.queue.Look(r.Context(), session, which)
-	return s.writeImage(w, f, q, err)
-}
-
-// writeImage answers with an image that stays where it is, or as the empty queue
-// does. Without its bytes an image answers HEAD.
-func (s *server) writeImage(w http.ResponseWriter, f frame, q reading, err error) error {
-	if err == errEmpty {
-		return s.writeNoData(w, q.noData)
-	}
-	if err != nil {
-		return err
-	}
-	describe(w.Header(), f)
-	if f.data != nil {
-		return writeBody(w, http.StatusOK, s.cfg.mimeType, f.data)
-	}
-	w.Header().Set("Content-Type", s.cfg.mimeType)
-	w.Header().Set("Content-Length", strconv.Itoa(f.size))
 	return nil
 }
 
-// describe sets the headers that tell about an image.
-func describe(h http.Header, f frame) {
-	h.Set("X-Sequence", strconv.FormatInt(f.sequence, 10))
-	h.Set("X-Timestamp", timestamp(f.arrival))
-	h.Set("X-Queue-Length", strconv.Itoa(f.left))
+// handlePop answers with the oldest image, or with the one after the reader's own place.
+func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
+	id, q, err := s.parseRead(r)
+	if err != nil {
+		return err
+	}
+	if q.after != nil {
+		image, err := s.following(r, id, q)
+		return s.writeImage(w, image, q, err)
+	}
+	d, err := s.pop(r, id, q.wait)
+	if err != nil {
+		return s.writeImage(w, queue.Image{}, q, err)
+	}
+	return s.deliver(w, r, &d)
 }
 
-// writeNoData answers for an empty queue: with the image, whatever the status, but
-// for the one that has no body.
+// handlePostPop is handlePop for clients that never repeat a POST by themselves. The body is ignored; it is read to
+// its end, because only then net/http notices that the client hangs up.
+func (s *server) handlePostPop(w http.ResponseWriter, r *http.Request) error {
+	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, 64<<10)); err != nil {
+		return errPopBody
+	}
+	// The deadline was for the body; the wait for an image may be longer.
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return s.handlePop(w, r)
+}
+
+// pop takes the oldest image. With a wait it waits for one.
+func (s *server) pop(r *http.Request, id string, wait time.Duration) (queue.Delivery, error) {
+	if s.isDraining() {
+		return queue.Delivery{}, errStopping
+	}
+	d, err := s.queue.Pop(r.Context(), id)
+	if err != queue.ErrEmpty || wait == 0 {
+		return d, err
+	}
+	ctx, cancel, err := s.waitContext(r, wait)
+	if err != nil {
+		return queue.Delivery{}, err
+	}
+	defer cancel()
+	d, err = s.waiters.Pop(ctx, id)
+	if conn := httpserver.Conn(r); err == nil && conn != nil && httpserver.HungUp(conn) {
+		s.requeue(&d)
+		return queue.Delivery{}, httpserver.Aborted(errHungUp)
+	}
+	return d, err
+}
+
+// isDraining reports whether the server has begun to stop.
+func (s *server) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// deliver writes an image that was taken. An image that could not be written whole goes back to its place.
+func (s *server) deliver(w http.ResponseWriter, r *http.Request, d *queue.Delivery) error {
+	defer s.requeue(d)
+	if r.Context().Err() != nil { // the client hung up while the image was taken
+		return httpserver.Aborted(errHungUp)
+	}
+	describe(w.Header(), d.Ref)
+	if err := httpserver.WriteBody(w, http.StatusOK, s.mimeType, d.Data); err != nil {
+		return err
+	}
+	d.Ack()
+	return nil
+}
+
+// requeue puts an image back unless its delivery has ended.
+func (s *server) requeue(d *queue.Delivery) {
+	if d.Requeue() {
+		s.metrics.returned.Inc()
+	}
+}
+
+// handlePeek answers HEAD with the headers of the answer to GET. It removes nothing and does not wait.
+func (s *server) handlePeek(w http.ResponseWriter, r *http.Request) error {
+	id, q, err := s.parseRead(r)
+	if err != nil {
+		return err
+	}
+	return s.peek(w, r, id, q, q.oldest())
+}
+
+// peek writes the headers of an image.
+func (s *server) peek(w http.ResponseWriter, r *http.Request, id string, q readQuery, which queue.Query) error {
+	ref, err := s.queue.Find(r.Context(), id, which)
+	switch {
+	case err == queue.ErrEmpty:
+		return s.writeNoData(w, q.noData)
+	case err != nil:
+		return err
+	}
+	describe(w.Header(), ref)
+	w.Header().Set("Content-Type", s.mimeType)
+	w.Header().Set("Content-Length", strconv.Itoa(ref.Size))
+	return nil
+}
+
+// writeImage answers with an image that stays where it is, or with the error of the search for it.
+func (s *server) writeImage(w http.ResponseWriter, image queue.Image, q readQuery, err error) error {
+	switch {
+	case err == queue.ErrEmpty:
+		return s.writeNoData(w, q.noData)
+	case err != nil:
+		return err
+	}
+	describe(w.Header(), image.Ref)
+	return httpserver.WriteBody(w, http.StatusOK, s.mimeType, image.Data)
+}
+
+// describe sets the headers that describe an image.
+func describe(h http.Header, ref queue.Ref) {
+	h.Set("X-Sequence", strconv.FormatInt(ref.Sequence, 10))
+	h.Set("X-Timestamp", live.Timestamp(ref.Arrived))
+	h.Set("X-Queue-Length", strconv.Itoa(ref.Behind))
+}
+
+// writeNoData answers for an empty queue. Every status comes with the No Data image, except 204, which has no body.
 func (s *server) writeNoData(w http.ResponseWriter, status int) error {
 	h := w.Header()
 	h.Set("X-No-Data", "true")
 	h.Set("X-Queue-Length", "0")
 	if status == http.StatusNoContent {
-		return writeNothing(w, status)
+		return httpserver.WriteEmpty(w, status)
 	}
-	return writeBody(w, status, "image/png", s.noData)
-}
-
-// handleHealth answers as long as the process serves.
-func (s *server) handleHealth(w http.ResponseWriter, _ *http.Request) error {
-	return writeText(w, "ok\n")
-}
-
-// handleReady answers 200 when the engine does.
-func (s *server) handleReady(w http.ResponseWriter, r *http.Request) error {
-	if err := s.queue.Ping(r.Context()); err != nil {
-		return err
-	}
-	return writeText(w, "ok\n")
-}
-
-func (s *server) handleNotFound(http.ResponseWriter, *http.Request) error {
-	return refuse(http.StatusNotFound, "no such path: there are /session, /image/{session}, /image/{session}/pop, /imageForm/{session}, /stream/{session}, /snapshot/{session}, /stats, /metrics, /healthz and /readyz")
-}
-
-// noSession refuses a path that ends where the session id should be.
-func noSession(_ http.ResponseWriter, r *http.Request) error {
-	_, err := sessionOf(r)
-	return err
-}
-
-// otherMethods answers OPTIONS, a CORS preflight among them, and refuses the rest.
-func otherMethods(allowed []string) handlerFunc {
-	list := strings.Join(allowed, ", ")
-	return func(w http.ResponseWriter, r *http.Request) error {
-		h := w.Header()
-		h.Set("Allow", list)
-		if r.Method != http.MethodOptions {
-			return refuse(http.StatusMethodNotAllowed, "method %s is not for this path: allowed are %s", r.Method, list)
-		}
-		h.Set("Access-Control-Allow-Methods", list)
-		h.Set("Access-Control-Allow-Headers", "*, Authorization")
-		h.Set("Access-Control-Max-Age", "86400")
-		return writeNothing(w, http.StatusNoContent)
-	}
-}
-
-// sessionOf returns the session id of the path.
-func sessionOf(r *http.Request) (string, error) {
-	id := r.PathValue("session")
-	if !validSession(id) {
-		return "", refuse(http.StatusBadRequest, "session id: allowed are %s", sessionRule)
-	}
-	return id, nil
+	return httpserver.WriteBody(w, status, "image/png", s.noData())
 }

@@ -6,69 +6,69 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/ingest"
 )
 
-// ingested counts what became of the images of one request.
-type ingested struct {
+// ingestResult counts what became of the images of one request.
+type ingestResult struct {
 	Session  string `json:"session"`
 	Stored   int    `json:"stored"`
 	Skipped  int    `json:"skipped"`  // not an image, cut, or too large
-	Refused  int    `json:"refused"`  // the queue was full or away
-	Sequence int64  `json:"sequence"` // of the last one stored
+	Refused  int    `json:"refused"`  // the queue was full or did not answer
+	Sequence int64  `json:"sequence"` // of the last image that was stored
 }
 
-func (sum ingested) String() string {
-	return fmt.Sprintf("%d of its images were stored, %d skipped, %d refused", sum.Stored, sum.Skipped, sum.Refused)
+func (r ingestResult) String() string {
+	return fmt.Sprintf("%d of its images were stored, %d skipped, %d refused", r.Stored, r.Skipped, r.Refused)
 }
 
-// handleIngest stores the images of one long request, each the moment it is whole.
-// A queue that is slow holds up this sender and nobody else.
+// handleIngest stores the images of one long request, each the moment it is whole. A queue that is slow holds up this
+// producer and nobody else.
 func (s *server) handleIngest(w http.ResponseWriter, r *http.Request) error {
-	session, err := sessionOf(r)
+	id, err := sessionOf(r)
 	if err != nil {
 		return err
 	}
-	if r.ContentLength == 0 && r.Header.Get("Content-Length") == "" {
-		return errNoLength
+	if !ingest.HasBody(r) {
+		return ingest.ErrNoLength
 	}
-	up := s.begin(r, s.streamPace)
-	defer up.end()
-	body := up.paced(w, r)
-	body.stopping = s.stopping
-	defer context.AfterFunc(s.stopping, body.hurry)()
-	images := newSplitter(body, r.Header.Get("Content-Type"), s.cfg.maxImage, up)
-	sum := ingested{Session: session}
-	err = s.ingest(r.Context(), images, &sum)
-	refused, isRefused := errors.AsType[*refusal](err)
-	slow, isSlow := errors.AsType[*tooSlow](err)
+	upload := s.budget.Begin(r.Context(), s.bounds.stream)
+	defer upload.End()
+	body := upload.Body(w, r, s.draining)
+	defer s.onDrain(body.ShortenDeadline)()
+	images := ingest.NewSplitter(body, r.Header.Get("Content-Type"), s.maxBytes, upload)
+	result := ingestResult{Session: id}
+	err = s.ingest(r.Context(), images, upload, &result)
 	switch {
-	case isRefused && refused.status == http.StatusServiceUnavailable:
-		return refuse(refused.status, "%s: %s", refused.text, sum)
-	case isRefused:
-		return err
-	case s.stopping.Err() != nil:
+	case s.isDraining() && !isHTTPError(err): // the body need not have come to its end
 		w.Header().Set("Connection", "close")
-	case isSlow:
-		return refuse(http.StatusRequestTimeout, "%s: %s", slow.what, sum)
 	case err != nil:
-		return refuse(http.StatusBadRequest, "body cut short, allowed is a complete one: %s", sum)
-	case sum.Stored+sum.Skipped+sum.Refused == 0:
-		return errEmptyImage
+		return ingest.StreamError(err, result.String())
+	case result.Stored+result.Skipped+result.Refused == 0:
+		return ingest.ErrEmptyImage
 	}
-	return writeJSON(w, sum)
+	return httpserver.WriteJSON(w, result)
 }
 
-// ingest stores images until there are no more. It returns nil at the end of the
-// body, and also when the server stops.
-func (s *server) ingest(ctx context.Context, images *splitter, sum *ingested) error {
-	for s.stopping.Err() == nil {
-		images.upload.release() // the one before is handed on
-		image, err := images.next()
-		if err == nil && s.check(image) != nil {
-			err = skipped("of another type")
+func isHTTPError(err error) bool {
+	_, ok := errors.AsType[*httpserver.Error](err)
+	return ok
+}
+
+// ingest stores images until there are no more. It returns nil at the end of the body, and also when the server stops.
+func (s *server) ingest(
+	ctx context.Context, images *ingest.Splitter, upload *ingest.Upload, result *ingestResult,
+) error {
+	for !s.isDraining() {
+		upload.Release() // the image before belongs to the queue now
+		image, err := images.Next()
+		if err == nil && s.checkImage(image) != nil {
+			err = ingest.Skippedf("of another type")
 		}
-		if _, skipped := errors.AsType[*skippedPart](err); skipped {
-			sum.Skipped++
+		if _, skipped := errors.AsType[*ingest.Skipped](err); skipped {
+			result.Skipped++
 			continue
 		}
 		if err == io.EOF {
@@ -77,14 +77,14 @@ func (s *server) ingest(ctx context.Context, images *splitter, sum *ingested) er
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
-		stored, err := s.queue.Push(ctx, sum.Session, image)
+		stored, err := s.queue.Push(ctx, result.Session, image)
 		if err != nil {
 			s.log.Debug("image of a stream refused", "error", err)
-			sum.Refused++
+			result.Refused++
 			continue
 		}
-		sum.Stored++
-		sum.Sequence = stored.sequence
+		result.Stored++
+		result.Sequence = stored.Sequence
 	}
 	return nil
 }

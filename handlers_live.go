@@ -1,105 +1,162 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"math"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/live"
+	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
-// asFile lets a session be called as if it were a file: viewers ask for x.jpg.
-func asFile(h handlerFunc) handlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		r.SetPathValue("session", strings.TrimSuffix(r.PathValue("session"), ".jpg"))
-		return h(w, r)
-	}
-}
+// firstFrameWithin is how long a viewer waits to know what to show. A queue that does not answer makes it a 503 then.
+const firstFrameWithin = 2 * time.Second
 
-// handleSnapshot answers with the newest image and removes nothing. With wait it is
-// the next image, unless max_age says that the newest is new enough.
-func (s *server) handleSnapshot(w http.ResponseWriter, r *http.Request) error {
-	session, q, err := s.asked(r)
+// handleStream sends every image as a part of an MJPEG stream, from the newest on, and removes none. A viewer that is
+// slow skips frames.
+func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Query().Get("action") == "snapshot" { // the spelling of mjpg-streamer
+		return s.handleSnapshot(w, r)
+	}
+	id, q, err := s.parseRead(r)
 	if err != nil {
 		return err
 	}
 	if r.Method == http.MethodHead {
-		f, err := s.queue.Look(r.Context(), session, q.newest())
-		return s.writeImage(w, f, q, err)
+		live.SetHeaders(w.Header(), r)
+		return nil
 	}
-	f, err := s.snapshot(r, session, q)
-	return s.writeImage(w, f, q, err)
+	release, err := s.viewers.TryAcquire(s.metrics.viewers)
+	if err != nil {
+		return err
+	}
+	defer release()
+	feed, leave := s.hub.Join(id)
+	defer leave()
+	ctx, cancel := context.WithTimeout(r.Context(), firstFrameWithin)
+	defer cancel()
+	if err := feed.Ready(ctx); err != nil {
+		return err
+	}
+	live.SetHeaders(w.Header(), r)
+	live.LimitBuffer(r)
+	return live.Show(r.Context(), s.draining, w, feed, live.ViewerOptions{
+		Interval:     q.interval,
+		Repaint:      q.interval == 0 && strings.Contains(r.UserAgent(), "Chrome/"),
+		FrameTimeout: s.bounds.frame,
+		Shown:        s.metrics.countFrame,
+	})
 }
 
-// newest returns the pick of a snapshot.
-func (q reading) newest() pick {
-	which := pick{newest: true, popped: true}
-	if q.maxAge != nil {
-		which.within = max(*q.maxAge, 1) // 0 would be no bound
+// handleSnapshot answers with the newest image and removes nothing. With a wait it answers with the next image, unless
+// max_age says that the newest one is new enough.
+func (s *server) handleSnapshot(w http.ResponseWriter, r *http.Request) error {
+	id, q, err := s.parseRead(r)
+	if err != nil {
+		return err
 	}
-	return which
+	if r.Method == http.MethodHead {
+		return s.peek(w, r, id, q, q.newest())
+	}
+	image, err := s.snapshot(r, id, q)
+	return s.writeImage(w, image, q, err)
 }
 
-func (s *server) snapshot(r *http.Request, session string, q reading) (frame, error) {
+func (s *server) snapshot(r *http.Request, id string, q readQuery) (queue.Image, error) {
 	if q.wait == 0 {
-		return read(r.Context(), s.queue, session, q.newest())
+		return queue.Get(r.Context(), s.queue, id, q.newest())
 	}
-	feed, leave := s.feeds.join(session)
+	feed, leave := s.hub.Join(id)
 	defer leave()
 	if q.maxAge != nil {
-		if f, err := read(r.Context(), s.queue, session, q.newest()); err != errEmpty {
-			return f, err
+		if image, err := queue.Get(r.Context(), s.queue, id, q.newest()); err != queue.ErrEmpty {
+			return image, err
 		}
 	}
-	before, err := s.queue.Look(r.Context(), session, pick{newest: true, popped: true})
-	if err != nil && err != errEmpty {
-		return frame{}, err
+	newest, err := s.queue.Find(r.Context(), id, queue.Newest)
+	if err != nil && err != queue.ErrEmpty {
+		return queue.Image{}, err
 	}
-	return s.await(r, feed, q.wait, func(f frame) bool { return f.newerThan(before) })
+	return s.awaitNewer(r, feed, q.wait, newest)
 }
 
-// following returns the oldest image after the reader's place, and waits for one
-// if it has to and may.
-func (s *server) following(r *http.Request, session string, q reading) (frame, error) {
-	which := pick{after: *q.after, popped: true}
-	f, err := read(r.Context(), s.queue, session, which)
-	if err != errEmpty || q.wait == 0 {
-		return f, err
+// following returns the oldest image after the reader's place. With a wait it waits for one.
+func (s *server) following(r *http.Request, id string, q readQuery) (queue.Image, error) {
+	which := q.oldest()
+	image, err := queue.Get(r.Context(), s.queue, id, which)
+	if err != queue.ErrEmpty || q.wait == 0 {
+		return image, err
 	}
-	feed, leave := s.feeds.join(session)
+	feed, leave := s.hub.Join(id)
 	defer leave()
-	newest, err := s.queue.Look(r.Context(), session, pick{newest: true, popped: true})
-	if err != nil && err != errEmpty {
-		return frame{}, err
+	newest, err := s.queue.Find(r.Context(), id, queue.Newest)
+	if err != nil && err != queue.ErrEmpty {
+		return queue.Image{}, err
 	}
-	f, err = read(r.Context(), s.queue, session, which) // looked at last: what comes from here on is newer
-	if err != errEmpty {
-		return f, err
+	// Read again after joining the feed: an image pushed in between would be missed otherwise.
+	image, err = queue.Get(r.Context(), s.queue, id, which)
+	if err != queue.ErrEmpty {
+		return image, err
 	}
-	f, err = s.await(r, feed, q.wait, func(f frame) bool { return f.newerThan(newest) })
-	if err != nil || f.sequence <= which.after+1 { // none is in between, or the sequence began again
-		return f, err
+	image, err = s.awaitNewer(r, feed, q.wait, newest)
+	if err != nil || image.Sequence <= which.After+1 { // no image is in between, or the sequence has started again
+		return image, err
 	}
-	if older, err := read(r.Context(), s.queue, session, which); err != errEmpty {
+	if older, err := queue.Get(r.Context(), s.queue, id, which); err != queue.ErrEmpty {
 		return older, err
 	}
-	return f, nil
+	return image, nil
 }
 
-// await returns the first image that a feed shows and that is wanted.
-func (s *server) await(r *http.Request, feed *feed, wait time.Duration, wanted func(frame) bool) (frame, error) {
-	ctx, cancel, err := s.patience(r, wait)
+// awaitNewer returns the first live image of a feed that is newer than a known one. A feed shows an image for a moment
+// after it has expired.
+func (s *server) awaitNewer(
+	r *http.Request, feed *live.Feed, wait time.Duration, known queue.Ref,
+) (queue.Image, error) {
+	ctx, cancel, err := s.waitContext(r, wait)
 	if err != nil {
-		return frame{}, err
+		return queue.Image{}, err
 	}
 	defer cancel()
 	for {
-		shown, changed := feed.latest()
-		if shown != nil && shown.frame.sequence > 0 && wanted(shown.frame) {
-			return shown.frame, nil
+		frame, changed := feed.Latest()
+		if frame != nil && frame.Image != nil && !frame.Expired() && frame.Image.NewerThan(known) {
+			return *frame.Image, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return frame{}, errEmpty
+			return queue.Image{}, queue.ErrEmpty
 		}
 	}
+}
+
+// viewerLimit bounds the requests that stay: streams and waiting reads share MAX_VIEWERS.
+type viewerLimit struct {
+	max   int // 0: no limit
+	slots *semaphore.Weighted
+}
+
+func newViewerLimit(limit int) *viewerLimit {
+	return &viewerLimit{limit, semaphore.NewWeighted(cmp.Or(int64(limit), math.MaxInt64))}
+}
+
+// TryAcquire admits a request, which kind counts, or refuses it with 503. release must be called.
+func (l *viewerLimit) TryAcquire(kind prometheus.Gauge) (release func(), err error) {
+	if !l.slots.TryAcquire(1) {
+		return nil, httpserver.Errorf(http.StatusServiceUnavailable, "too many viewers: "+
+			"allowed are %d streams and waiting reads at once; try again, or without wait", l.max)
+	}
+	kind.Inc()
+	return func() {
+		kind.Dec()
+		l.slots.Release(1)
+	}, nil
 }

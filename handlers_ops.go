@@ -4,52 +4,102 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/image-streamer/image-streamer/internal/config"
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
-// mostStats is how many sessions one answer of /stats tells of.
-const mostStats = 1000
+// maxStats bounds the sessions in one answer of /stats.
+const maxStats = 1000
 
-// handleStats lists the sessions that hold images, by id, from offset on. The
-// totals are those of all.
+// sessionStats is one session in the answer of /stats.
+type sessionStats struct {
+	queue.Session
+	queue.Details
+}
+
+// handleStats lists the sessions that hold images, by id, from offset on. The totals are those of all sessions.
 func (s *server) handleStats(w http.ResponseWriter, r *http.Request) error {
 	offset, limit, err := pageOf(r)
 	if err != nil {
 		return err
 	}
-	all, err := s.queue.Stats(r.Context())
+	sessions, err := s.queue.Sessions(r.Context())
 	if err != nil {
 		return err
 	}
 	images := 0
-	for _, session := range all {
+	for _, session := range sessions {
 		images += session.Len
 	}
-	slices.SortFunc(all, func(a, b sessionStats) int { return strings.Compare(a.ID, b.ID) })
-	from := min(offset, len(all))
-	page := append([]sessionStats{}, all[from:min(from+limit, len(all))]...) // not nil: [] in JSON
-	if err := s.queue.Detail(r.Context(), page); err != nil {
+	slices.SortFunc(sessions, func(a, b queue.Session) int { return strings.Compare(a.ID, b.ID) })
+	from := min(offset, len(sessions))
+	page, err := s.describeSessions(r, sessions[from:min(from+limit, len(sessions))])
+	if err != nil {
 		return err
 	}
-	return writeJSON(w, struct {
+	return httpserver.WriteJSON(w, struct {
 		NumImages   int            `json:"numImages"`
 		NumSessions int            `json:"numSessions"`
 		Sessions    []sessionStats `json:"sessions"`
-	}{images, len(all), page})
+	}{images, len(sessions), page})
 }
 
-// pageOf reads which part of the list a request asks for.
+// describeSessions adds the details to sessions. The result is never nil, so that its JSON is a list.
+func (s *server) describeSessions(r *http.Request, sessions []queue.Session) ([]sessionStats, error) {
+	ids := make([]string, len(sessions))
+	for i, session := range sessions {
+		ids[i] = session.ID
+	}
+	details, err := s.queue.Details(r.Context(), ids)
+	if err != nil {
+		return nil, err
+	}
+	stats := make([]sessionStats, len(sessions))
+	for i := range sessions {
+		stats[i] = sessionStats{sessions[i], details[i]}
+	}
+	return stats, nil
+}
+
+// pageOf returns the part of the list that a request asks for.
 func pageOf(r *http.Request) (offset, limit int, err error) {
 	query := r.URL.Query()
-	limit = mostStats
+	limit = maxStats
 	if v := query.Get("offset"); v != "" {
-		if offset, err = parseInt(v, 0, 1e9); err != nil {
-			return 0, 0, refuse(http.StatusBadRequest, "offset=%.40s: allowed is a whole number from 0", v)
+		if offset, err = config.ParseInt(v, 0, 1e9); err != nil {
+			return 0, 0, httpserver.Errorf(http.StatusBadRequest, "offset=%.40s: allowed is a whole number from 0", v)
 		}
 	}
 	if v := query.Get("limit"); v != "" {
-		if limit, err = parseInt(v, 0, mostStats); err != nil {
-			return 0, 0, refuse(http.StatusBadRequest, "limit=%.40s: allowed is a whole number from 0 to %d", v, mostStats)
+		if limit, err = config.ParseInt(v, 0, maxStats); err != nil {
+			return 0, 0, httpserver.Errorf(http.StatusBadRequest,
+				"limit=%.40s: allowed is a whole number from 0 to %d", v, maxStats)
 		}
 	}
 	return offset, limit, nil
+}
+
+// handleMetrics answers with everything that is counted.
+func (s *server) handleMetrics(w http.ResponseWriter, r *http.Request) error {
+	const size = 256 << 10 // more than the answer ever has
+	if err := httpserver.LimitWrite(w, size); err != nil {
+		return err
+	}
+	s.metrics.page.ServeHTTP(w, r)
+	return nil
+}
+
+// handleHealth answers for as long as the process serves.
+func (s *server) handleHealth(w http.ResponseWriter, _ *http.Request) error {
+	return httpserver.WriteText(w, "ok\n")
+}
+
+// handleReady answers 200 if the queue answers.
+func (s *server) handleReady(w http.ResponseWriter, r *http.Request) error {
+	if err := s.queue.Ping(r.Context()); err != nil {
+		return err
+	}
+	return httpserver.WriteText(w, "ok\n")
 }

@@ -3,144 +3,142 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
+	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/certtest"
+	"github.com/image-streamer/image-streamer/internal/relaytest"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// frames reads an MJPEG stream part by part.
-func frames(t testing.TB, resp *http.Response) func() []byte {
+// shows reports whether a gauge of the server has a value.
+func (s *secureServer) shows(t testing.TB, gauge string, value int) bool {
 	t.Helper()
-	_, params, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatalf("got status %d, Content-Type %q, %v", resp.StatusCode, resp.Header.Get("Content-Type"), err)
-	}
-	parts := multipart.NewReader(resp.Body, params["boundary"])
-	return func() []byte {
-		t.Helper()
-		return must(io.ReadAll(must(parts.NextRawPart())(t)))(t)
-	}
+	page := s.Do(t, "GET", "/metrics", nil).WantStatus(t, 200).Text
+	return strings.Contains(page, fmt.Sprintf("\n%s_%s %d\n", relaytest.Namespace, gauge, value))
 }
 
 // One connection of HTTP/2 carries a stream out, a stream in and waiting reads.
 func TestStreamsOverHTTP2(t *testing.T) {
 	t.Parallel()
-	s := startSecure(t, true)
+	s := startHTTPS(t, true)
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
 	var dialed atomic.Int32
-	s.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		dialed.Add(1)
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	s.do(t, "GET", "/healthz", nil).wantStatus(t, 200) // later requests find the connection
+	s.client.Transport.(*http.Transport).DialContext = dial
+	s.Do(t, "GET", "/healthz", nil).WantStatus(t, 200) // later requests find the connection
 	resp := s.request(ctx, t, "GET", "/stream/x", nil)
-	next := frames(t, resp)
+	next := partsOf(t, resp)
 	next() // No Data
 
 	body, in := io.Pipe()
-	ingest := make(chan response, 1)
-	go func() { ingest <- s.do(t, "POST", "/stream/x", body) }()
+	ingested := make(chan relaytest.Response, 1)
+	go func() { ingested <- s.Do(t, "POST", "/stream/x", body) }()
 	last := ""
 	for n := 1; n <= 5; n++ {
-		waiting := make(chan response, 1)
-		go func() { waiting <- s.do(t, "GET", "/snapshot/x?wait=10", nil) }()
-		time.Sleep(50 * time.Millisecond) // it waits: nothing outside shows that
-		picture := numberedJPEG(n, 64, 48)
-		must(in.Write(picture))(t)
-		for got := []byte(nil); !bytes.Equal(got, picture); { // the one before may be repeated
-			got = bytes.TrimSuffix(next(), []byte("\r\n"))
-			if !bytes.Equal(got, picture) && string(got) != last && n > 1 {
-				t.Fatalf("picture %d: got %d bytes that are none", n, len(got))
+		snapshot := make(chan relaytest.Response, 1)
+		go func() { snapshot <- s.Do(t, "GET", "/snapshot/x?wait=60", nil) }()
+		testkit.Eventually(t, func() bool { return s.shows(t, "waiting_readers", 1) })
+		picture := smallJPEG(fmt.Sprint("picture ", n))
+		testkit.Must(io.WriteString(in, picture))(t)
+		for got := ""; got != picture; {
+			got = strings.TrimSuffix(next(), "\r\n")
+			if got != picture && got != last && n > 1 { // the last one may be repeated
+				t.Fatalf("picture %d: got %d bytes that are no picture", n, len(got))
 			}
 		}
-		if got := (<-waiting).wantStatus(t, 200); got.body != string(picture) {
-			t.Errorf("picture %d: the waiting snapshot got %d bytes, X-Sequence %s", n, len(got.body), got.Header.Get("X-Sequence"))
+		if got := (<-snapshot).WantStatus(t, 200); got.Text != picture {
+			t.Errorf("picture %d: the waiting snapshot got %d bytes, X-Sequence %s",
+				n, len(got.Text), got.Header.Get("X-Sequence"))
 		}
-		last = string(picture)
+		last = picture
 	}
 	in.Close()
-	(<-ingest).wantCounts(t, ingested{Session: "x", Stored: 5, Sequence: 5})
+	(<-ingested).WantIngested(t, relaytest.Ingested{Session: "x", Stored: 5, Sequence: 5})
 	if resp.ProtoMajor != 2 || dialed.Load() != 1 {
 		t.Errorf("got HTTP/%d and %d connections, want HTTP/2 on one", resp.ProtoMajor, dialed.Load())
 	}
+	stopwatch := testkit.StartStopwatch(t)
 	s.stop() // the stream must not hold it up
-	s.wantExit(t, 0, 5*time.Second)
+	s.wantExit(t, 0, time.Minute)
+	if took := stopwatch.Elapsed(); took > 5*time.Second {
+		t.Errorf("ended after %s, want at most 5 s", took)
+	}
 }
 
-// A viewer that accepts nothing is cut off, and holds up no other request of its
-// connection.
+// A viewer that accepts nothing is cut off, and holds up no other request of its connection.
 func TestStalledViewerOverHTTP2(t *testing.T) {
 	t.Parallel()
-	s := startSecure(t, true)
-	ctx, giveUp := context.WithTimeout(t.Context(), viewerLimit+30*time.Second)
+	if got := defaults().frame; got != 10*time.Second {
+		t.Errorf("a viewer has %s for a frame, README says 10 seconds", got)
+	}
+	const frameTimeout = time.Second
+	pair := certtest.New(t)
+	p := startBounded(t, func(b *bounds) { b.frame = frameTimeout }, append(tlsVars(pair), "MAX_IMAGE_BYTES=4MiB")...)
+	s := &secureServer{p, pair, pair.Client(t, true)}
+	ctx, giveUp := context.WithTimeout(t.Context(), time.Minute)
 	defer giveUp()
+	begun := time.Now()
 	resp := s.request(ctx, t, "GET", "/stream/x", nil)
 	defer resp.Body.Close()
 	picture := bytes.Repeat([]byte("\xff\xd8 picture"), 200<<10) // two of them fill the window of a stream
-	begun := time.Now()
-	for time.Since(begun) < viewerLimit+5*time.Second { // the third may come some seconds later
-		s.do(t, "POST", "/image/x", bytes.NewReader(picture)).wantStatus(t, 200)
-		if got := s.do(t, "GET", "/image/x", nil).wantStatus(t, 200); got.body != string(picture) {
-			t.Fatalf("got %d bytes, want %d", len(got.body), len(picture))
+	testkit.Eventually(t, func() bool {
+		s.Do(t, "POST", "/image/x", bytes.NewReader(picture)).WantStatus(t, 200)
+		if got := s.Do(t, "GET", "/image/x", nil).WantStatus(t, 200); got.Text != string(picture) {
+			t.Fatalf("got %d bytes, want %d", len(got.Text), len(picture))
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(frameTimeout / 10)
+		return s.shows(t, "viewers", 0)
+	})
+	if took := time.Since(begun); took < frameTimeout {
+		t.Errorf("cut off after %s, want at least %s", took, frameTimeout)
 	}
 	if n, err := io.Copy(io.Discard, resp.Body); err == nil || ctx.Err() != nil {
 		t.Errorf("got %d bytes and error %v, want a stream that was cut", n, err)
 	}
 }
 
-// Whoever hangs up, while it waits or while it reads, costs no image.
+// A consumer that hangs up, while it waits or while it reads, costs no image.
 func TestConsumerHangsUpOverHTTP2(t *testing.T) {
 	t.Parallel()
-	s := startSecure(t, true, "MAX_IMAGE_BYTES=64MiB", "MEMORY_LIMIT=256MiB")
+	s := startHTTPS(t, true, "MAX_IMAGE_BYTES=64MiB", "MEMORY_LIMIT=256MiB")
 	big := bytes.Repeat([]byte("\xff\xd8 image"), 4<<20) // more than the windows hold
-	waiting, stopWaiting := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	waiting, stopWaiting := context.WithCancel(t.Context())
 	defer stopWaiting()
-	req := must(http.NewRequestWithContext(waiting, "GET", "https://"+s.addr+"/image/x?wait=30", nil))(t)
-	if resp, err := s.client.Do(req); err == nil {
-		t.Fatalf("got status %d of an empty queue", resp.StatusCode)
+	ended := make(chan error, 1)
+	req := testkit.Must(http.NewRequestWithContext(waiting, "GET", "https://"+s.Addr+"/image/x?wait=60", nil))(t)
+	go func() {
+		resp, err := s.client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		ended <- err
+	}()
+	testkit.Eventually(t, func() bool { return s.shows(t, "waiting_readers", 1) })
+	stopWaiting()
+	if err := <-ended; err == nil {
+		t.Fatal("got an answer of an empty queue")
 	}
-	s.do(t, "POST", "/image/x", bytes.NewReader(big)).wantStatus(t, 200)
+	s.Do(t, "POST", "/image/x", bytes.NewReader(big)).WantStatus(t, 200)
 
 	reading, stopReading := context.WithCancel(t.Context())
 	resp := s.request(reading, t, "GET", "/image/x", nil)
-	must(io.ReadFull(resp.Body, make([]byte, 64<<10)))(t)
+	testkit.Must(io.ReadFull(resp.Body, make([]byte, 64<<10)))(t)
 	stopReading()
 	resp.Body.Close()
-	eventually(t, func() bool { return !s.do(t, "HEAD", "/image/x", nil).isNoData() })
-	if got := s.do(t, "GET", "/image/x", nil).wantStatus(t, 200); got.body != string(big) || got.Header.Get("X-Sequence") != "1" {
-		t.Errorf("next consumer: got %d bytes, X-Sequence %s", len(got.body), got.Header.Get("X-Sequence"))
+	testkit.Eventually(t, func() bool { return !s.Do(t, "HEAD", "/image/x", nil).IsNoData() })
+	got := s.Do(t, "GET", "/image/x", nil).WantStatus(t, 200)
+	if got.Text != string(big) || got.Header.Get("X-Sequence") != "1" {
+		t.Errorf("next consumer: got %d bytes, X-Sequence %s", len(got.Text), got.Header.Get("X-Sequence"))
 	}
-}
-
-// The kernel holds little of a stream, encrypted or not.
-func TestViewerBuffer(t *testing.T) {
-	t.Parallel()
-	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer ln.Close()
-	for name, wrap := range map[string]func(net.Conn) net.Conn{
-		"plain": func(c net.Conn) net.Conn { return c },
-		"TLS":   func(c net.Conn) net.Conn { return tls.Server(c, &tls.Config{}) },
-	} {
-		conn := must(net.Dial("tcp", ln.Addr().String()))(t).(*net.TCPConn)
-		defer conn.Close()
-		limitBuffer(asked("/", nil).WithContext(context.WithValue(t.Context(), connKey{}, wrap(conn))))
-		size := 0
-		err := must(conn.SyscallConn())(t).Control(func(fd uintptr) {
-			size = must(syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF))(t)
-		})
-		if err != nil || size > 2*viewerBuffer { // Linux doubles it for its own needs
-			t.Errorf("%s: got a buffer of %d bytes, error %v, want %d", name, size, err, viewerBuffer)
-		}
-	}
-	limitBuffer(asked("/", nil)) // of no connection: nothing to do
 }

@@ -1,84 +1,62 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/relaytest"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// logged is a server whose log the test reads, a JSON object a line.
-type logged struct {
-	site
-	log *logBuffer
+// loggedServer is a server whose log the test reads, a JSON object a line.
+type loggedServer struct {
+	*testServer
+	log *testkit.Log
 }
 
-// newLogged returns a server with a handler of the test's own at every path, or
-// with its own routes for nil.
-func newLogged(t testing.TB, level slog.Level, f *fixture, own handlerFunc) *logged {
+// newLoggedServer starts a server on the embedded queue that logs from a level on.
+func newLoggedServer(t testing.TB, level slog.Level, options ...testOption) *loggedServer {
 	t.Helper()
-	log := new(logBuffer)
-	s := newServer(testConfig(t), f, slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level})))
-	h := s.routes()
-	if own != nil {
-		h = commonHeaders(s.cors, s.observe(s.recoverPanics(s.handler(own))))
-	}
-	listener := httptest.NewServer(h)
-	t.Cleanup(listener.Close)
-	return &logged{site{f, listener.Listener.Addr().String()}, log}
+	log, cfg := new(testkit.Log), testConfig(t)
+	handler := slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level})
+	options = append(options, withLog(slog.New(handler)))
+	return &loggedServer{newTestServer(t, cfg, memoryHarness(t, cfg), options...), log}
 }
 
-// lines returns the lines of the log with a message.
-func (l *logged) lines(t testing.TB, message string) (lines []map[string]any) {
-	t.Helper()
-	for _, text := range l.log.lines() {
-		var line map[string]any
-		if text == "" {
-			continue
-		}
-		if err := json.Unmarshal([]byte(text), &line); err != nil {
-			t.Fatalf("log line %q: %v", text, err)
-		}
-		if line["msg"] == message {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
-// A failure of the server's, or a limit of it, has one line, with its cause, under
-// the id that the client was told. What is the client's own fault has none.
+// A failure of the server, or a limit of it, has one line with its cause, under the id that the client got. A mistake
+// of the client has no line.
 func TestLogNamesFailures(t *testing.T) {
 	t.Parallel()
-	for status, fails := range map[int]bool{
+	for status, logged := range map[int]bool{
 		400: false, 401: false, 403: false, 404: false, 405: false, 411: false, 413: false, 415: false,
 		408: true, 429: true, 500: true, 503: true, 507: true,
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
-			cause := map[int]error{500: errors.New("the cause"), 503: fmt.Errorf("pop: %w", errUnavailable), 507: errFull}[status]
+			cause := map[int]error{
+				500: errors.New("the cause"), 503: fmt.Errorf("pop: %w", queue.ErrUnavailable), 507: queue.ErrFull,
+			}[status]
 			if cause == nil {
-				cause = refuse(status, "the cause")
+				cause = httpserver.Errorf(status, "the cause")
 			}
-			s := newLogged(t, slog.LevelInfo, memoryFixture(t, time.Minute), func(http.ResponseWriter, *http.Request) error { return cause })
-			got := s.get(t, "/image/a-session?key=a-key").wantStatus(t, status)
-			lines := s.lines(t, "request failed")
-			if !fails {
+			fails := func(http.ResponseWriter, *http.Request) error { return cause }
+			s := newLoggedServer(t, slog.LevelInfo, withHandler(fails))
+			got := s.Get(t, "/image/a-session?key=a-key").WantStatus(t, status)
+			lines := s.log.JSON(t, "request failed")
+			if !logged {
 				if log := s.log.String(); log != "" {
 					t.Errorf("got log %s, want none", log)
 				}
 				return
 			}
-			if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["status"] != float64(status) || lines[0]["error"] == nil ||
-				lines[0]["request"] != got.Header.Get("X-Request-Id") {
+			if len(lines) != 1 || lines[0]["level"] != "WARN" || lines[0]["status"] != float64(status) ||
+				lines[0]["error"] == nil || lines[0]["request"] != got.Header.Get("X-Request-Id") {
 				t.Errorf("got log %s, want the failure of request %s once", s.log, got.Header.Get("X-Request-Id"))
 			}
 		})
@@ -87,9 +65,10 @@ func TestLogNamesFailures(t *testing.T) {
 
 func TestLogNamesPanics(t *testing.T) {
 	t.Parallel()
-	s := newLogged(t, slog.LevelInfo, memoryFixture(t, time.Minute), func(http.ResponseWriter, *http.Request) error { panic("a bug") })
-	got := s.get(t, "/").wantStatus(t, 500)
-	lines := s.lines(t, "panic")
+	panics := func(http.ResponseWriter, *http.Request) error { panic("a bug") }
+	s := newLoggedServer(t, slog.LevelInfo, withHandler(panics))
+	got := s.Get(t, "/").WantStatus(t, 500)
+	lines := s.log.JSON(t, "panic")
 	if len(lines) != 1 || lines[0]["cause"] != "a bug" || lines[0]["request"] != got.Header.Get("X-Request-Id") {
 		t.Errorf("got log %s, want request %s", s.log, got.Header.Get("X-Request-Id"))
 	}
@@ -98,9 +77,9 @@ func TestLogNamesPanics(t *testing.T) {
 // An answer without an error has no id, and no line above debug level.
 func TestLogIsSilentOnSuccess(t *testing.T) {
 	t.Parallel()
-	s := newLogged(t, slog.LevelInfo, memoryFixture(t, time.Minute), nil)
+	s := newLoggedServer(t, slog.LevelInfo)
 	for _, path := range []string{"/session", "/stats", "/image/x", "/metrics", "/image/x?nodata=503"} {
-		if got := s.get(t, path); got.Header.Get("X-Request-Id") != "" {
+		if got := s.Get(t, path); got.Header.Get("X-Request-Id") != "" {
 			t.Errorf("%s: got id %s", path, got.Header.Get("X-Request-Id"))
 		}
 	}
@@ -109,12 +88,10 @@ func TestLogIsSilentOnSuccess(t *testing.T) {
 	}
 }
 
-// Each request has one line at debug level that tells what became of it. No line
-// holds what could name a session, a key or a path.
+// Each request has one line at debug level with its outcome. No line holds a session, a key or a path.
 func TestLogDebugsRequests(t *testing.T) {
 	t.Parallel()
-	f := memoryFixture(t, time.Minute)
-	s := newLogged(t, slog.LevelDebug, f, nil)
+	s := newLoggedServer(t, slog.LevelDebug)
 	for _, row := range []struct {
 		method, path, body string
 		route              string
@@ -129,16 +106,18 @@ func TestLogDebugsRequests(t *testing.T) {
 		{"GET", "/zzpath?zzquery", "", "/", 404, -1},
 		{"GET", "//zzpath", "", "/", 404, -1},
 	} {
-		known := len(s.lines(t, "request"))
-		got := s.do(t, row.method, row.path, strings.NewReader(row.body), "Authorization: Bearer zztoken", "X-Request-Id: zzid", "User-Agent: zzagent")
-		eventually(t, func() bool { return len(s.lines(t, "request")) > known })
-		line := s.lines(t, "request")[known]
+		known := len(s.log.JSON(t, "request"))
+		got := s.Do(t, row.method, row.path, strings.NewReader(row.body),
+			"Authorization: Bearer zztoken", "X-Request-Id: zzid", "User-Agent: zzagent")
+		testkit.Eventually(t, func() bool { return len(s.log.JSON(t, "request")) > known })
+		line := s.log.JSON(t, "request")[known]
 		want := row.bytes
 		if want < 0 {
-			want = float64(len(got.body))
+			want = float64(len(got.Text))
 		}
-		if line["level"] != "DEBUG" || line["route"] != row.route || line["status"] != row.status || line["bytes"] != want ||
-			line["duration"] == nil || !requestIDForm.MatchString(fmt.Sprint(line["request"])) {
+		if line["level"] != "DEBUG" || line["route"] != row.route || line["status"] != row.status ||
+			line["bytes"] != want || line["duration"] == nil ||
+			!relaytest.RequestIDForm.MatchString(fmt.Sprint(line["request"])) {
 			t.Errorf("%s %s: got line %v", row.method, row.path, line)
 		}
 		if id := got.Header.Get("X-Request-Id"); id != "" && line["request"] != id {
@@ -150,17 +129,18 @@ func TestLogDebugsRequests(t *testing.T) {
 	}
 }
 
-// A stream has its line when it ends, with what was sent.
+// A stream has its line when it ends, with the bytes that were sent.
 func TestLogDebugsStreams(t *testing.T) {
 	t.Parallel()
-	s := newLogged(t, slog.LevelDebug, memoryFixture(t, time.Minute), nil)
-	s.push(t, "zzsession", strings.Repeat("x", 100))
-	conn := s.dial(t)
+	s := newLoggedServer(t, slog.LevelDebug)
+	s.PushImage(t, "zzsession", strings.Repeat("x", 100))
+	conn := s.Dial(t)
 	fmt.Fprint(conn, "GET /stream/zzsession HTTP/1.1\r\nHost: x\r\n\r\n")
-	must(conn.Read(make([]byte, 1)))(t)
+	testkit.Must(conn.Read(make([]byte, 1)))(t)
 	conn.Close()
-	eventually(t, func() bool { return len(s.lines(t, "request")) == 1 })
-	if line := s.lines(t, "request")[0]; line["route"] != "/stream/{session}" || line["status"] != 200.0 || line["bytes"].(float64) < 100 {
+	testkit.Eventually(t, func() bool { return len(s.log.JSON(t, "request")) == 1 })
+	line := s.log.JSON(t, "request")[0]
+	if line["route"] != "/stream/{session}" || line["status"] != 200.0 || line["bytes"].(float64) < 100 {
 		t.Errorf("got line %v", line)
 	}
 	if strings.Contains(s.log.String(), "zz") {
@@ -168,34 +148,21 @@ func TestLogDebugsStreams(t *testing.T) {
 	}
 }
 
-// Ids come from chance, not from the client.
+// Request ids are random; the client cannot choose one.
 func TestRequestIDsDiffer(t *testing.T) {
 	t.Parallel()
-	s := newLogged(t, slog.LevelError, memoryFixture(t, time.Minute), nil)
+	s := newLoggedServer(t, slog.LevelError)
 	seen := map[string]bool{}
 	for range 100 {
-		seen[s.get(t, "/nothing", "X-Request-Id: AAAAAAAA").wantStatus(t, 404).Header.Get("X-Request-Id")] = true
+		got := s.Get(t, "/nothing", "X-Request-Id: AAAAAAAA").WantStatus(t, 404)
+		seen[got.Header.Get("X-Request-Id")] = true
 	}
 	if len(seen) != 100 || seen["AAAAAAAA"] {
 		t.Errorf("got %d ids for 100 requests: %v", len(seen), seen)
 	}
 }
 
-// What Redis answers is no line of the log: it may name sessions.
-func TestLogHidesReplies(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	for _, values := range [][]any{{int64(1), "zzsession"}, {"1", "zzsession", int64(1)}, {int64(1), "zzsession", "1"}} {
-		reply := redis.NewCmd(ctx)
-		reply.SetVal(values)
-		if _, err := parseStats(reply, map[string]int{}); err == nil || strings.Contains(err.Error(), "zz") {
-			t.Errorf("%v: got error %v", values, err)
-		}
-	}
-}
-
-// The line at the start says where the queues are, what is bounded and who may do
-// what; never a secret.
+// The line at the start says where the queues are, which limits hold and which access rules are on. It holds no secret.
 func TestLogSummarizesSettings(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -203,19 +170,25 @@ func TestLogSummarizesSettings(t *testing.T) {
 		want []string
 	}{
 		{nil, []string{
-			`queue="embedded, 256 MiB at most, lost at exit"`, "access=open", "expire=2m0s", `limits.MAX_IMAGE_BYTES="10 MiB"`,
-			"limits.MAX_IMAGES=1000", `limits.MAX_SESSION_BYTES="64 MiB"`, "limits.MAX_SESSIONS=10000", `limits.UPLOAD_LIMIT="64 MiB"`,
-			"limits.MAX_VIEWERS=1000", "version=",
+			`queue="embedded, 256 MiB at most, lost at exit"`, "access=open", "expire=2m0s",
+			`limits.MAX_IMAGE_BYTES="10 MiB"`, "limits.MAX_IMAGES=1000", `limits.MAX_SESSION_BYTES="64 MiB"`,
+			"limits.MAX_SESSIONS=10000", `limits.UPLOAD_LIMIT="64 MiB"`, "limits.MAX_VIEWERS=1000", "version=",
 		}},
 		{[]string{"REDIS_HOST=redis://hunter2:hunter2@127.0.0.1:1"}, []string{"queue=redis", "mode=single"}},
 		{[]string{"REDIS_HOST=127.0.0.1:1,127.0.0.1:2", "REDIS_MODE=cluster"}, []string{"queue=redis", "mode=cluster"}},
 		{
 			[]string{"MAX_IMAGES=0", "MAX_SESSION_BYTES=0", "MAX_SESSIONS=0", "UPLOAD_LIMIT=0", "MAX_VIEWERS=0"},
-			[]string{"limits.MAX_IMAGES=none", "limits.MAX_SESSION_BYTES=none", "limits.MAX_SESSIONS=none", "limits.UPLOAD_LIMIT=none", "limits.MAX_VIEWERS=none"},
+			[]string{
+				"limits.MAX_IMAGES=none", "limits.MAX_SESSION_BYTES=none", "limits.MAX_SESSIONS=none",
+				"limits.UPLOAD_LIMIT=none", "limits.MAX_VIEWERS=none",
+			},
 		},
 		{[]string{"UPLOAD_LIMIT=1MiB"}, []string{`limits.MAX_IMAGE_BYTES="1.0 MiB"`}},
 		{
-			[]string{"SESSION_SECRET=hunter2hunter2hunter2", "REQUIRE_KEY=true", "PRIVATE=true", "OPERATOR_TOKEN=hunter2hunter2hunter2"},
+			[]string{
+				"SESSION_SECRET=hunter2hunter2hunter2", "REQUIRE_KEY=true", "PRIVATE=true",
+				"OPERATOR_TOKEN=hunter2hunter2hunter2",
+			},
 			[]string{`access="SESSION_SECRET, REQUIRE_KEY, PRIVATE, OPERATOR_TOKEN"`},
 		},
 		{[]string{"OPERATOR_TOKEN=hunter2hunter2hunter2"}, []string{"access=OPERATOR_TOKEN"}},
@@ -224,7 +197,7 @@ func TestLogSummarizesSettings(t *testing.T) {
 			t.Parallel()
 			p := startServer(t, "", row.vars...)
 			line := ""
-			for _, l := range p.log.lines() {
+			for _, l := range p.log.Lines() {
 				if strings.Contains(l, "msg=listening ") {
 					line = l
 				}
@@ -238,8 +211,5 @@ func TestLogSummarizesSettings(t *testing.T) {
 				t.Errorf("a secret is in the log: %s", p.log)
 			}
 		})
-	}
-	if got := (config{tlsCert: "c", tlsKey: "k"}).access(); got != "TLS" {
-		t.Errorf("got access %q, want TLS", got)
 	}
 }

@@ -1,5 +1,5 @@
-// Image Streamer is a small image relay: producers POST images to a session,
-// consumers take them one at a time, in order, while they are fresh.
+// Image Streamer is a small image relay: producers POST images to a session, consumers take them one at a time, in
+// order, while they are fresh, or watch them live.
 package main
 
 import (
@@ -8,79 +8,96 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/image-streamer/image-streamer/internal/config"
+	"github.com/image-streamer/image-streamer/internal/redisqueue"
 )
 
-const usage = `Image Streamer: a small image relay.
-
-  image-streamer                         run the server
-  image-streamer demo                    run the server and a test producer together
-  image-streamer tester                  send numbered test images to a server
-  image-streamer healthcheck             ask the server on PORT whether it serves; exit 0 or 1
-  image-streamer key <session>           print the publish key of a session id of your own
-  image-streamer link <path> <duration>  print a signed link: link /stream/front 7d
-  image-streamer version                 print the version
-  image-streamer help                    print this
-
-Settings come from the environment or from a file .env in the working directory;
-a variable that is really set wins.
-
-`
-
 func main() {
-	redis.SetLogger(quietRedis{})
+	redisqueue.DiscardClientLog()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
 }
 
-// run is main without the process. It returns the exit status: 0 for a clean
-// stop, 1 for a failure at run time, 2 for bad usage or a bad setting.
-func run(ctx context.Context, args []string, getenv lookup, stdout, stderr io.Writer) int {
-	command := strings.Join(args, " ")
-	switch command {
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, usage, settingsTable())
-		return 0
-	case "version", "-version", "--version":
-		fmt.Fprintln(stdout, versionLine())
+// command is one row of the table of commands.
+type command struct {
+	name    string // empty: the program without arguments
+	params  string // as the help text shows them
+	meaning string
+	aliases []string
+
+	// Exactly one of these runs the command; print needs no settings.
+	print func(out io.Writer)
+	run   func(ctx context.Context, in invocation) error
+}
+
+// invocation is what a command gets that needs the settings.
+type invocation struct {
+	args   []string // behind the command's name
+	cfg    config.Config
+	log    *slog.Logger
+	stdout io.Writer
+}
+
+// commands returns the table of commands.
+func commands() []command {
+	return []command{
+		{meaning: "run the server", run: runServer},
+		{name: "demo", meaning: "run the server and a test producer together", run: runDemo},
+		{name: "tester", meaning: "send numbered test images to a server", run: runTester},
+		{
+			name: "healthcheck", meaning: "ask the server on PORT whether it serves; exit 0 or 1",
+			run: runHealthcheck,
+		},
+		{
+			name: "key", params: "<session>", meaning: "print the publish key of a session id of your own",
+			run: runKey,
+		},
+		{
+			name: "link", params: "<path> <duration>", meaning: "print a signed link: link /stream/front 7d",
+			run: runLink,
+		},
+		{
+			name: "version", meaning: "print the version",
+			aliases: []string{"-version", "--version"}, print: printVersion,
+		},
+		{name: "help", meaning: "print this", aliases: []string{"-h", "-help", "--help"}, print: printHelp},
+	}
+}
+
+// run is main without the process. It returns the exit status: 0 for a clean stop, 1 for a failure at run time, 2 for
+// bad usage or a bad setting.
+func run(ctx context.Context, args []string, getenv config.Lookup, stdout, stderr io.Writer) int {
+	c, params, known := findCommand(args)
+	if known && c.print != nil {
+		c.print(stdout)
 		return 0
 	}
-
-	dotenv, err := readDotenv()
+	dotenv, err := config.ReadDotenv()
 	if err != nil {
 		fmt.Fprintln(stderr, "image-streamer:", err)
 		return 2
 	}
-	cfg, err := loadConfig(getenv.over(dotenv))
+	cfg, err := config.Load(getenv.Over(dotenv))
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 2
 	}
-	log := newLogger(stderr, cfg)
-	tuneCollector(cfg, getenv)
-
-	switch command {
-	case "":
-		err = runServer(ctx, cfg, log, nil)
-	case "demo":
-		err = runDemo(ctx, cfg, log)
-	case "tester":
-		err = runTester(ctx, cfg, log)
-	case "healthcheck":
-		err = checkHealth(ctx, cfg)
-	default:
-		err = runSigning(args, cfg, time.Now(), stdout)
+	if !known {
+		fmt.Fprintln(stderr, unknownCommand(args))
+		return 2
 	}
-	if wrong, ok := errors.AsType[*misuse](err); ok {
+	log := newLogger(stderr, cfg.Log)
+	tuneCollector(cfg, getenv)
+	err = c.run(ctx, invocation{args: params, cfg: cfg, log: log, stdout: stdout})
+	if wrong, ok := errors.AsType[*usageError](err); ok {
 		fmt.Fprintln(stderr, wrong)
 		return 2
 	}
@@ -91,26 +108,46 @@ func run(ctx context.Context, args []string, getenv lookup, stdout, stderr io.Wr
 	return 0
 }
 
-// runServer serves until ctx ends. Once it has a port it passes that to wrap, if
-// any, with its handler, and serves what wrap returns.
-func runServer(ctx context.Context, cfg config, log *slog.Logger, wrap func(port int, h http.Handler) http.Handler) error {
-	secure, err := newTLS(cfg, log)
-	if err != nil {
-		return err
+// findCommand returns the command that the arguments name, and the arguments behind its name. A command without
+// parameters stands alone.
+func findCommand(args []string) (c command, params []string, known bool) {
+	name := ""
+	if len(args) > 0 {
+		name, params = args[0], args[1:]
 	}
-	ln, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.port))
-	if err != nil {
-		return fmt.Errorf("listen on PORT=%d: %w", cfg.port, err)
+	for _, c := range commands() {
+		if c.is(name) && (c.params != "" || len(params) == 0) {
+			return c, params, true
+		}
 	}
-	q := newEngine(cfg, log)
-	defer q.Close()
+	return command{}, nil, false
+}
 
-	s := newServer(cfg, q, log)
-	s.stopping = ctx
-	h := s.routes()
-	if wrap != nil {
-		h = wrap(ln.Addr().(*net.TCPAddr).Port, h)
+func (c command) is(name string) bool { return name == c.name || slices.Contains(c.aliases, name) }
+
+func unknownCommand(args []string) error {
+	return usageErrorf("no program %q: allowed are none, demo, tester, healthcheck, key, link, version and help",
+		strings.Join(args, " "))
+}
+
+func newLogger(w io.Writer, cfg config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
 	}
-	log.Info("listening", append([]any{"address", ln.Addr().String(), "queue", q.Describe()}, cfg.summary()...)...)
-	return serve(ctx, ln, secure, h, log)
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// tuneCollector lets the heap grow to three times what is live before garbage is collected. An image is garbage soon
+// after it came and the live heap is small, so at Go's default the collector would run for every few dozen images. On
+// the embedded queue a limit keeps full queues and uploads from taking three times their bytes. On Redis, and without
+// UPLOAD_LIMIT, there is none, because what passes through has no bound. Go's own variables win over both.
+func tuneCollector(cfg config.Config, getenv config.Lookup) {
+	if value, _ := getenv("GOGC"); value == "" {
+		debug.SetGCPercent(200)
+	}
+	bounded := cfg.Redis == nil && cfg.Limits.UploadBytes > 0
+	if value, _ := getenv("GOMEMLIMIT"); value == "" && bounded {
+		debug.SetMemoryLimit(2*(cfg.Limits.MemoryBytes+cfg.Limits.UploadBytes) + 64<<20)
+	}
 }

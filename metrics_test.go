@@ -4,157 +4,100 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/redistest"
+	"github.com/image-streamer/image-streamer/internal/relaytest"
+	"github.com/image-streamer/image-streamer/internal/session"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
-
-// scraped is what /metrics shows, by name.
-type scraped map[string]*dto.MetricFamily
-
-// scrape reads /metrics, again where no request has ended yet: those have series
-// from the first on.
-func (s *site) scrape(t testing.TB) scraped {
-	t.Helper()
-	for {
-		page := s.get(t, "/metrics").wantStatus(t, 200)
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		m := must(parser.TextToMetricFamilies(strings.NewReader(page.body)))(t)
-		if m[namespace+"_http_requests_total"] != nil {
-			return m
-		}
-	}
-}
-
-// value adds up the series of a name that have these labels, given as NAME=value; of
-// a histogram the observations. The prefix of the name is left out.
-func (m scraped) value(t testing.TB, name string, labels ...string) (sum float64) {
-	t.Helper()
-	family := m[namespace+"_"+name]
-	if family == nil {
-		t.Fatalf("no metric %s", name)
-	}
-	for _, series := range family.Metric {
-		has := labelsOf(series)
-		if !slices.ContainsFunc(labels, func(label string) bool { return !slices.Contains(has, label) }) {
-			sum += series.GetCounter().GetValue() + series.GetGauge().GetValue() + float64(series.GetHistogram().GetSampleCount())
-		}
-	}
-	return sum
-}
-
-func labelsOf(series *dto.Metric) (labels []string) {
-	for _, label := range series.Label {
-		labels = append(labels, label.GetName()+"="+label.GetValue())
-	}
-	return labels
-}
-
-// want compares values, given by their name and labels, NAME=value, with spaces
-// between.
-func (m scraped) want(t testing.TB, values map[string]float64) {
-	t.Helper()
-	for what, want := range values {
-		name, labels, _ := strings.Cut(what, " ")
-		if got := m.value(t, name, strings.Fields(labels)...); got != want {
-			t.Errorf("got %s %g, want %g", what, got, want)
-		}
-	}
-}
-
-// series returns every series with its labels.
-func (m scraped) series() (all []string) {
-	for name, family := range m {
-		for _, s := range family.Metric {
-			all = append(all, name+" "+strings.Join(labelsOf(s), " "))
-		}
-	}
-	slices.Sort(all)
-	return all
-}
 
 func TestMetricsCountImages(t *testing.T) {
 	t.Parallel()
-	onSites(t, func(t *testing.T, s *site) {
-		session := newSession()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id := session.New()
 		for _, image := range []string{"one", "three", "sixteen"} {
-			s.do(t, "POST", "/image/"+session, strings.NewReader(image)).wantStatus(t, 200)
+			s.Do(t, "POST", "/image/"+id, strings.NewReader(image)).WantStatus(t, 200)
 		}
-		s.do(t, "POST", "/stream/"+session, strings.NewReader("--b\r\nContent-Type: image/jpeg\r\n\r\nin a stream\r\n--b--"),
-			"Content-Type: multipart/x-mixed-replace; boundary=b").wantStatus(t, 200)
+		body := strings.NewReader("--b\r\nContent-Type: image/jpeg\r\n\r\nin a stream\r\n--b--")
+		s.Do(t, "POST", "/stream/"+id, body, "Content-Type: "+relaytest.MixedType).WantStatus(t, 200)
 		for range 3 {
-			s.get(t, "/image/"+session).wantStatus(t, 200)
+			s.Get(t, "/image/"+id).WantStatus(t, 200)
 		}
-		s.do(t, "HEAD", "/image/"+session, nil).wantStatus(t, 200)
-		s.get(t, "/snapshot/"+session).wantStatus(t, 200)
-		s.get(t, "/image/"+newSession()+"?nodata=204").wantStatus(t, 204)
-		summary := len(`{"session":"","stored":1,"skipped":0,"refused":0,"sequence":4}`+"\n") + len(session)
-		s.scrape(t).want(t, map[string]float64{
+		s.Do(t, "HEAD", "/image/"+id, nil).WantStatus(t, 200)
+		s.Get(t, "/snapshot/"+id).WantStatus(t, 200)
+		s.Get(t, "/image/"+session.New()+"?nodata=204").WantStatus(t, 204)
+		summary := len(`{"session":"","stored":1,"skipped":0,"refused":0,"sequence":4}`+"\n") + len(id)
+		s.Scrape(t).Want(t, map[string]float64{
 			"pushes_total": 4, "pops_total": 3, "empty_pops_total": 1, "returned_images_total": 0,
 			"received_bytes_total": 3 + 5 + 7 + 11, "sent_bytes_total": float64(3 + 5 + 7 + 11 + summary),
-			"refused_images_total": 0, "dropped_images_total": 0, "expired_images_total": 0, "rejected_requests_total": 0,
+			"refused_images_total": 0, "dropped_images_total": 0, "expired_images_total": 0,
+			"rejected_requests_total": 0,
 		})
 	})
 }
 
-// What is lost is counted by its cause, on the program as it is set.
+// Images that are lost are counted by cause, by the whole program with its settings.
 func TestMetricsCountLosses(t *testing.T) {
 	t.Parallel()
-	for name, addr := range map[string]func() string{
-		"embedded": func() string { return "" },
-		"redis":    func() string { return ownRedis(t).addr },
+	for name, addr := range map[string]func(testing.TB) string{
+		"embedded": func(testing.TB) string { return "" },
+		"redis":    func(t testing.TB) string { return redistest.Own(t).Addr },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := startServer(t, "", "REDIS_HOST="+addr(), "EXPIRE=0.5", "MAX_IMAGES=2", "MAX_SESSIONS=1")
-			push := func(session string) response {
-				return p.do(t, "POST", "/image/"+session, strings.NewReader("image"))
+			p := startServer(t, "", "REDIS_HOST="+addr(t), "EXPIRE=0.5", "MAX_IMAGES=2", "MAX_SESSIONS=1")
+			push := func(id string) relaytest.Response {
+				return p.Do(t, "POST", "/image/"+id, strings.NewReader("image"))
 			}
 			for range 5 {
-				push("a").wantStatus(t, 200)
+				push("a").WantStatus(t, 200)
 			}
-			push("b").wantStatus(t, 429)
-			p.scrape(t).want(t, map[string]float64{
+			push("b").WantStatus(t, 429)
+			p.Scrape(t).Want(t, map[string]float64{
 				"pushes_total": 5, "dropped_images_total": 3, "expired_images_total": 0,
-				"refused_images_total reason=sessions": 1, "refused_images_total": 1, "rejected_requests_total status=429": 1,
+				"refused_images_total reason=sessions": 1, "refused_images_total": 1,
+				"rejected_requests_total status=429": 1,
 			})
 			time.Sleep(600 * time.Millisecond)
-			eventually(t, func() bool { return push("a").StatusCode == 200 }) // Redis is asked once a second whether there is room
-			p.scrape(t).want(t, map[string]float64{"dropped_images_total": 3, "expired_images_total": 2})
+			// The sessions of Redis are counted once a second.
+			testkit.Eventually(t, func() bool { return push("a").StatusCode == 200 })
+			p.Scrape(t).Want(t, map[string]float64{"dropped_images_total": 3, "expired_images_total": 2})
 		})
 	}
 }
 
-// An image that a consumer did not take to its end is popped, and goes back.
+// An image that did not reach its consumer was popped, and went back.
 func TestMetricsCountReturns(t *testing.T) {
 	t.Parallel()
-	onSites(t, func(t *testing.T, s *site) {
-		f := *s.fixture
-		f.engine = lateQueue{f.engine}
-		late, session := newSite(t, testConfig(t), &f), newSession()
-		s.push(t, session, "image")
-		conn := late.dial(t)
-		fmt.Fprintf(conn, "GET /image/%s HTTP/1.1\r\nHost: x\r\n\r\n", session)
+	onEngines(t, func(t *testing.T, s *testServer) {
+		late, id := newTestServer(t, testConfig(t), s.Harness, withQueue(lateQueue{s.Queue})), session.New()
+		s.PushImage(t, id, "image")
+		conn := late.Dial(t)
+		fmt.Fprintf(conn, "GET /image/%s HTTP/1.1\r\nHost: x\r\n\r\n", id)
 		conn.CloseWrite()
-		eventually(t, func() bool { return s.length(t, session) == 1 })
-		eventually(t, func() bool { return late.scrape(t).value(t, "http_requests_total", "status=none") == 1 })
-		late.scrape(t).want(t, map[string]float64{"pops_total": 1, "returned_images_total": 1})
+		testkit.Eventually(t, func() bool { return s.Len(t, id) == 1 })
+		testkit.Eventually(t, func() bool {
+			return late.Scrape(t).Value(t, "http_requests_total", "status=none") == 1
+		})
+		late.Scrape(t).Want(t, map[string]float64{"pops_total": 1, "returned_images_total": 1})
 	})
 }
 
 // failingQueue refuses every image for one cause.
 type failingQueue struct {
-	engine
+	queue.Queue
 	cause error
 }
 
-func (q failingQueue) Push(context.Context, string, []byte) (receipt, error) {
-	return receipt{}, fmt.Errorf("push: %w", q.cause)
+func (q failingQueue) Push(context.Context, string, []byte) (queue.Receipt, error) {
+	return queue.Receipt{}, fmt.Errorf("push: %w", q.cause)
 }
 
 func TestMetricsCountRefusals(t *testing.T) {
@@ -163,15 +106,18 @@ func TestMetricsCountRefusals(t *testing.T) {
 		cause  error
 		status int
 	}{
-		"full": {errFull, 507}, "sessions": {errManySessions, 429}, "unavailable": {errUnavailable, 503}, "other": {errors.New("else"), 500},
+		"full":        {queue.ErrFull, 507},
+		"sessions":    {queue.ErrTooManySessions, 429},
+		"unavailable": {queue.ErrUnavailable, 503},
+		"other":       {errors.New("another cause"), 500},
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
-			f := memoryFixture(t, time.Minute)
-			f.engine = failingQueue{f.engine, row.cause}
-			s := newSite(t, testConfig(t), f)
-			s.do(t, "POST", "/image/x", strings.NewReader("image")).wantStatus(t, row.status)
-			s.scrape(t).want(t, map[string]float64{
+			cfg := testConfig(t)
+			h := memoryHarness(t, cfg)
+			s := newTestServer(t, cfg, h, withQueue(failingQueue{h.Queue, row.cause}))
+			s.Do(t, "POST", "/image/x", strings.NewReader("image")).WantStatus(t, row.status)
+			s.Scrape(t).Want(t, map[string]float64{
 				"refused_images_total": 1, "refused_images_total reason=" + reason: 1,
 				"rejected_requests_total": 1, fmt.Sprint("rejected_requests_total status=", row.status): 1,
 				"pushes_total": 0, "received_bytes_total": 0,
@@ -180,35 +126,33 @@ func TestMetricsCountRefusals(t *testing.T) {
 	}
 }
 
-// Each server counts for itself.
+// Each server has counters of its own.
 func TestMetricsAreOfOneServer(t *testing.T) {
 	t.Parallel()
-	f := memoryFixture(t, time.Minute)
-	a, b := newSite(t, testConfig(t), f), newSite(t, testConfig(t), f)
-	a.do(t, "POST", "/image/x", strings.NewReader("image")).wantStatus(t, 200)
-	a.scrape(t).want(t, map[string]float64{"pushes_total": 1})
-	b.scrape(t).want(t, map[string]float64{"pushes_total": 0})
+	cfg := testConfig(t)
+	h := memoryHarness(t, cfg)
+	a, b := newTestServer(t, cfg, h), newTestServer(t, cfg, h)
+	a.Do(t, "POST", "/image/x", strings.NewReader("image")).WantStatus(t, 200)
+	a.Scrape(t).Want(t, map[string]float64{"pushes_total": 1})
+	b.Scrape(t).Want(t, map[string]float64{"pushes_total": 0})
 }
 
 func TestMetricsNeedTheToken(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, testConfig(t, "OPERATOR_TOKEN="+testToken), memoryFixture(t, time.Minute))
-	s.get(t, "/metrics").wantStatus(t, 401)
-	s.get(t, "/metrics", "Authorization: Bearer "+testToken).wantStatus(t, 200)
-	newSite(t, testConfig(t), memoryFixture(t, time.Minute)).get(t, "/metrics").wantStatus(t, 200)
+	s := newMemoryServer(t, "OPERATOR_TOKEN="+testToken)
+	s.Get(t, "/metrics").WantStatus(t, 401)
+	s.Get(t, "/metrics", "Authorization: Bearer "+testToken).WantStatus(t, 200)
+	newMemoryServer(t).Get(t, "/metrics").WantStatus(t, 200)
 }
 
-// To count costs a push and a pop no allocation.
+// Counting costs a push and a pop no allocation.
 func TestMetricsAllocateNothing(t *testing.T) {
-	m := newMetrics(testConfig(t))
+	m := newMetrics(prometheus.NewRegistry())
 	ctx, image := t.Context(), []byte("image")
-	bare := stillQueue{}
-	queue := m.around(bare)
+	q := &counted{idleQueue{}, m}
 	for name, call := range map[string]func(){
-		"push":    func() { queue.Push(ctx, "x", image) },
-		"pop":     func() { queue.Pop(ctx, "x") },
-		"settle":  func() { queue.Settle(frame{}, true) },
-		"request": func() { m.requests.observe(requestKind{"GET /image/{session}", "GET", 200}, time.Millisecond) },
+		"push": func() { q.Push(ctx, "x", image) },
+		"pop":  func() { q.Pop(ctx, "x") },
 	} {
 		if got := testing.AllocsPerRun(100, call); got != 0 {
 			t.Errorf("%s: got %g allocations, want none", name, got)
@@ -216,9 +160,116 @@ func TestMetricsAllocateNothing(t *testing.T) {
 	}
 }
 
-// stillQueue does nothing, at no cost.
-type stillQueue struct{ engine }
+// idleQueue does nothing, at no cost.
+type idleQueue struct{ queue.Queue }
 
-func (stillQueue) Push(context.Context, string, []byte) (receipt, error) { return receipt{}, nil }
-func (stillQueue) Pop(context.Context, string) (frame, error)            { return frame{}, nil }
-func (stillQueue) Settle(frame, bool)                                    {}
+func (idleQueue) Push(context.Context, string, []byte) (queue.Receipt, error) {
+	return queue.Receipt{}, nil
+}
+
+func (idleQueue) Pop(context.Context, string) (queue.Delivery, error) { return queue.Delivery{}, nil }
+
+func TestMetricsCountViewers(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id := session.New()
+		s.PushImage(t, id, "first")
+		metrics := func(what string, want float64) func() bool {
+			return func() bool {
+				name, labels, _ := strings.Cut(what, " ")
+				return s.Scrape(t).Value(t, name, strings.Fields(labels)...) == want
+			}
+		}
+		var conns []net.Conn
+		for _, path := range []string{
+			"/stream/" + id, "/stream/" + id + "?fps=1000",
+			"/snapshot/" + id + "?wait=60", "/image/" + id + "?after=1&wait=60", "/image/" + session.New() + "?wait=60",
+		} {
+			conn := s.Dial(t)
+			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+			conns = append(conns, conn)
+		}
+		testkit.Eventually(t, metrics("viewers", 2))
+		testkit.Eventually(t, metrics("waiting_readers", 3))
+		testkit.Eventually(t, metrics("viewer_frames_total", 2))
+		time.Sleep(pollPeriod + pollPeriod/2) // the frame is repeated
+		s.Scrape(t).Want(t, map[string]float64{
+			"viewers": 2, "waiting_readers": 3, "viewer_frames_total": 2, "viewer_skipped_frames_total": 0,
+		})
+		for _, conn := range conns {
+			conn.Close()
+		}
+		testkit.Eventually(t, metrics("viewers", 0))
+		testkit.Eventually(t, metrics("waiting_readers", 0))
+		testkit.Eventually(t, metrics("http_requests_total route=/stream/{session} status=200", 2))
+	})
+}
+
+// A viewer that asks for two frames a second skips the images in between.
+func TestMetricsCountSkippedFrames(t *testing.T) {
+	t.Parallel()
+	s := newMemoryServer(t)
+	id := session.New()
+	s.PushImage(t, id, "first")
+	conn := s.Dial(t)
+	fmt.Fprintf(conn, "GET /stream/%s?fps=2 HTTP/1.1\r\nHost: x\r\n\r\n", id)
+	testkit.Eventually(t, func() bool { return s.Scrape(t).Value(t, "viewer_frames_total") == 1 })
+	for range 5 {
+		s.PushImage(t, id, "more")
+	}
+	testkit.Eventually(t, func() bool { return s.Scrape(t).Value(t, "viewer_frames_total") >= 2 })
+	testkit.Eventually(t, func() bool {
+		m := s.Scrape(t)
+		return m.Value(t, "viewer_frames_total")+m.Value(t, "viewer_skipped_frames_total") == 6
+	})
+	if got := s.Scrape(t).Value(t, "viewer_skipped_frames_total"); got < 3 {
+		t.Errorf("got %g frames skipped of 5 in half a second", got)
+	}
+}
+
+func TestMetricsCountUploads(t *testing.T) {
+	t.Parallel()
+	s := newMemoryServer(t)
+	conn := s.Dial(t)
+	fmt.Fprint(conn, "POST /image/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nfirst")
+	s.awaitUploads(t, 1, 1000)
+	fmt.Fprint(conn, strings.Repeat("x", 1000-len("first")))
+	s.awaitUploads(t, 0, 0)
+}
+
+func TestMetricsCountRequests(t *testing.T) {
+	t.Parallel()
+	s := newMemoryServer(t, "NODATA_STATUS=418")
+	for _, row := range []struct {
+		method, path string
+		status       int
+		series       string
+	}{
+		{"POST", "/image/x", 200, "route=/image/{session} method=POST status=200"},
+		{"GET", "/image/x", 200, "route=/image/{session} method=GET status=200"},
+		{"HEAD", "/image/x", 418, "route=/image/{session} method=HEAD status=418"},
+		{"HEAD", "/stats", 200, "route=/stats method=HEAD status=200"},
+		{"GET", "/image/x", 418, "route=/image/{session} method=GET status=418"},
+		{"GET", "/image/x?nodata=451", 451, "route=/image/{session} method=GET status=other"},
+		{"GET", "/image/x?nodata=599", 599, "route=/image/{session} method=GET status=other"},
+		{"GET", "/image/x?nodata=204", 204, "route=/image/{session} method=GET status=204"},
+		{"OPTIONS", "/image/x", 204, "route=/image/{session} method=OPTIONS status=204"},
+		{"MKCOL", "/image/x", 405, "route=/image/{session} method=other status=405"},
+		{"GET", "/image/x%20y", 400, "route=/image/{session} method=GET status=400"},
+		{"GET", "/nothing/here", 404, "route=/ method=GET status=404"},
+		{"GET", "//image/x", 404, "route=/ method=GET status=404"},
+		{"GET", "/snapshot/x.jpg", 200, "route=/snapshot/{session} method=GET status=200"},
+	} {
+		counted := func() (requests, durations float64) {
+			m := s.Scrape(t)
+			labels := strings.Fields(row.series)
+			return m.Value(t, "http_requests_total", labels...), m.Value(t, "http_request_duration_seconds", labels...)
+		}
+		requests, durations := counted()
+		s.Do(t, row.method, row.path, strings.NewReader("image")).WantStatus(t, row.status)
+		testkit.Eventually(t, func() bool { // a request is counted after its answer
+			r, d := counted()
+			return r == requests+1 && d == durations+1
+		})
+	}
+}

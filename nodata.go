@@ -6,12 +6,25 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"sync"
+
+	"github.com/image-streamer/image-streamer/internal/drawtext"
 )
 
-// noDataText is what the image for an empty queue says.
+// noDataText is the text of the No Data image.
 const noDataText = "No Data"
 
-// noDataPNG is the image that an empty queue answers with.
+// noData is the No Data image in its two forms. An empty queue answers with the PNG; streams show the JPEG, because
+// their viewers may know nothing else.
+type noData struct{ png, jpeg func() []byte }
+
+func newNoData(width, height int) noData {
+	return noData{
+		png:  sync.OnceValue(func() []byte { return noDataPNG(width, height) }),
+		jpeg: sync.OnceValue(func() []byte { return noDataJPEG(width, height) }),
+	}
+}
+
 func noDataPNG(width, height int) []byte {
 	var out bytes.Buffer
 	if err := png.Encode(&out, noDataPicture(width, height)); err != nil {
@@ -20,20 +33,18 @@ func noDataPNG(width, height int) []byte {
 	return out.Bytes()
 }
 
-// noDataJPEG is the same for a stream, whose viewers may know JPEG alone.
 func noDataJPEG(width, height int) []byte {
 	var out bytes.Buffer
 	if err := jpeg.Encode(&out, noDataPicture(width, height), nil); err != nil {
-		panic(err)
+		panic(err) // a buffer takes everything
 	}
 	return out.Bytes()
 }
 
-// noDataPicture draws the image. Sixteen shades of grey keep it small: 4 bits for
-// a pixel before compression.
+// noDataPicture draws the image. Sixteen shades of grey keep it small: 4 bits for a pixel before compression.
 func noDataPicture(width, height int) image.Image {
 	text := image.NewGray(image.Rect(0, 0, width, height))
-	drawCentred(text, noDataText, image.White, 0.25)
+	drawtext.Centred(text, noDataText, image.White, 0.25)
 
 	const shades = 16
 	palette := make(color.Palette, shades)

@@ -2,26 +2,13 @@ package main
 
 import (
 	"fmt"
-	"image"
-	"image/color"
-	"image/png"
-	"math"
-	"strings"
 	"testing"
+
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// wantPNG decodes a picture and checks its size.
-func wantPNG(t testing.TB, data string, width, height int) image.Image {
-	t.Helper()
-	picture := must(png.Decode(strings.NewReader(data)))(t)
-	if got := picture.Bounds().Size(); got != image.Pt(width, height) {
-		t.Errorf("got a picture of %v, want %d x %d", got, width, height)
-	}
-	return picture
-}
-
-// The text is in the middle, large enough and light enough to be read, whatever
-// the size and shape; and the picture costs little to send.
+// In every size and shape the text is in the middle, large and light enough to be read, and the image costs little to
+// send.
 func TestNoDataPicture(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -43,8 +30,8 @@ func TestNoDataPicture(t *testing.T) {
 			if most := 1<<10 + row.width*row.height/100; len(data) > most {
 				t.Errorf("got %d bytes, want at most %d", len(data), most)
 			}
-			ground := luminance(picture.At(0, 0))
-			ink, brightest := inkOf(picture, ground)
+			ground := testkit.Luminance(picture.At(0, 0))
+			ink, brightest := testkit.InkOf(picture, ground)
 			x, y := ink.Min.X+ink.Max.X-row.width, ink.Min.Y+ink.Max.Y-row.height // twice the distance
 			if max(x, -x) > 3 || max(y, -y) > 3 {
 				t.Errorf("ink at %v: its centre is %d,%d half pixels off", ink, x, y)
@@ -60,24 +47,4 @@ func TestNoDataPicture(t *testing.T) {
 			}
 		})
 	}
-}
-
-// inkOf returns the box around everything that stands out from the ground, and
-// the luminance of the brightest of it.
-func inkOf(picture image.Image, ground float64) (box image.Rectangle, brightest float64) {
-	b := picture.Bounds()
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			if l := luminance(picture.At(x, y)); l > ground+0.05 {
-				box = box.Union(image.Rect(x, y, x+1, y+1))
-				brightest = max(brightest, l)
-			}
-		}
-	}
-	return box, brightest
-}
-
-// luminance of a grey, as the guidelines for readable text define it.
-func luminance(c color.Color) float64 {
-	return math.Pow((float64(color.GrayModel.Convert(c).(color.Gray).Y)/255+0.055)/1.055, 2.4)
 }

@@ -2,81 +2,152 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/image-streamer/image-streamer/internal/config"
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/ingest"
+	"github.com/image-streamer/image-streamer/internal/live"
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/session"
 )
 
-// server answers HTTP from one engine.
+// server answers HTTP from one queue.
 type server struct {
-	cfg      config
-	metrics  *metrics
-	queue    engine
-	lines    *lines
-	feeds    *feeds
-	signer   signer
-	cors     cors
-	uploads  *uploads
-	seats    *seats
-	noData   []byte // PNG
-	now      func() time.Time
-	stopping context.Context // ends when the server is to stop
-	log      *slog.Logger
+	queue   queue.Queue
+	waiters *queue.Waiters
+	hub     *live.Hub
+	budget  *ingest.Budget
+	viewers *viewerLimit
+	stack   *httpserver.Stack
+	metrics *metrics
+	signer  session.Signer
+	noData  func() []byte // the No Data image as PNG
+	log     *slog.Logger
 
-	pace, streamPace pace // of an image, and of many
+	mimeType     string // of the images
+	maxBytes     int64  // of an image
+	checkImages  bool
+	noDataStatus int
+	access       config.Access
+	bounds       bounds
+
+	draining <-chan struct{}              // closed when the server begins to stop
+	onDrain  func(func()) (cancel func()) // registers a function to be called then, see afterFunc
 }
 
-func newServer(cfg config, queue engine, log *slog.Logger) *server {
-	m := newMetrics(cfg)
-	queue = m.around(queue)
-	uploads, seats := newUploads(cfg.uploadLimit, queue.Buffer), &seats{limit: cfg.maxViewers}
-	uploads.meter(m)
-	seats.meter(m)
-	return &server{
-		cfg: cfg, metrics: m, queue: queue, log: log,
-		lines:    newLines(queue),
-		feeds:    newFeeds(queue, newPartMaker(cfg), log),
-		signer:   signer{cfg.sessionSecret},
-		cors:     newCORS(cfg.corsOrigins),
-		uploads:  uploads,
-		seats:    seats,
-		noData:   noDataPNG(cfg.width(), cfg.height),
-		now:      time.Now,
-		stopping: context.Background(),
+// bounds are times that the program takes as they are and tests shorten.
+type bounds struct {
+	image, stream ingest.DataRate  // of a body with one image, and with many
+	frame         time.Duration    // a viewer may take for one frame
+	grace         time.Duration    // for requests in flight when the server stops
+	headers       time.Duration    // a client may take for the headers of a request
+	uploadWait    time.Duration    // an image may wait for bytes of UPLOAD_LIMIT
+	now           func() time.Time // decides whether a link has expired
+}
 
-		pace: imagePace(), streamPace: streamPace(),
+func defaults() bounds {
+	return bounds{
+		image: ingest.ImageRate(), stream: ingest.StreamRate(),
+		frame: 10 * time.Second, grace: 10 * time.Second, headers: 10 * time.Second, uploadWait: 2 * time.Second,
+		now: time.Now,
 	}
 }
 
-// endpoint is one row of the table: what is asked, and what answers those who may.
-type endpoint struct {
-	pattern string
-	handler handlerFunc
+// pollPeriod is how soon a lost notification is made good, and after how long without a new image a viewer gets the
+// last one again.
+const pollPeriod = time.Second
+
+// newServer returns a server, which drains from the end of ctx on: it ends what waits.
+func newServer(
+	ctx context.Context, cfg config.Config, q queue.Queue, b bounds, reg *prometheus.Registry, log *slog.Logger,
+) *server {
+	m := newMetrics(reg)
+	q = &counted{q, m}
+	noData, poll := newNoData(cfg.NoData.Width(), cfg.NoData.Height), queue.NewPoll(pollPeriod)
+	return &server{
+		queue:   q,
+		waiters: queue.NewWaiters(q, poll),
+		hub: live.NewHub(live.Options{
+			Reader: q, Poll: poll, Log: log,
+			Encoder: live.Encoder{Type: cfg.MIMEType, NoData: noData.jpeg},
+		}),
+		budget: ingest.NewBudget(ingest.BudgetOptions{
+			Bytes: cfg.Limits.UploadBytes, MaxWait: b.uploadWait, Buffer: q.Buffer, Registerer: reg,
+		}),
+		viewers: newViewerLimit(cfg.Limits.Viewers),
+		stack: httpserver.New(httpserver.Options{
+			Log: log, Registerer: reg, CORS: httpserver.NewCORS(cfg.Access.CORSOrigins),
+			StatusOf: statusOf, NotFound: handleNotFound,
+			Statuses: []int{cfg.NoData.Status}, BodyIdle: b.image.Idle,
+		}),
+		metrics: m,
+		signer:  session.NewSigner(cfg.Access.SessionSecret),
+		noData:  noData.png,
+		log:     log,
+
+		mimeType:     cfg.MIMEType,
+		maxBytes:     cfg.Limits.ImageBytes,
+		checkImages:  cfg.Limits.CheckImages,
+		noDataStatus: cfg.NoData.Status,
+		access:       cfg.Access,
+		bounds:       b,
+
+		draining: ctx.Done(),
+		onDrain:  func(f func()) (cancel func()) { return afterFunc(ctx, f) },
+	}
 }
 
-// table returns every route, with who may use it.
-func (s *server) table() []endpoint {
+// afterFunc calls f when ctx ends, unless cancel is called before. cancel returns when f is not running, so that f may
+// use what the caller of cancel gives up next. It has to be called once.
+func afterFunc(ctx context.Context, f func()) (cancel func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		f()
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
+}
+
+// endpoint is one row of the route table: the pattern and the handler, guarded by who may use it.
+type endpoint struct {
+	pattern string
+	handler httpserver.HandlerFunc
+}
+
+// endpoints returns the route table.
+func (s *server) endpoints() []endpoint {
 	return []endpoint{
 		// producers
-		{"GET /session", s.operating(s.handleSession)},
-		{"POST /image/{session}", s.sending(s.handlePush)},
-		{"PUT /image/{session}", s.sending(s.handlePush)},
-		{"POST /imageForm/{session}", s.sending(s.handlePushForm)},
-		{"POST /stream/{session}", s.sending(s.handleIngest)},
-		{"PUT /stream/{session}", s.sending(s.handleIngest)},
+		{"GET /session", s.mayOperate(s.handleSession)},
+		{"POST /image/{session}", s.mayPublish(s.handlePush)},
+		{"PUT /image/{session}", s.mayPublish(s.handlePush)},
+		{"POST /imageForm/{session}", s.mayPublish(s.handlePushForm)},
+		{"POST /stream/{session}", s.mayPublish(s.handleIngest)},
+		{"PUT /stream/{session}", s.mayPublish(s.handleIngest)},
 		// consumers
-		{"GET /image/{session}", s.reading(forUse(s.handlePop))},
-		{"HEAD /image/{session}", s.reading(s.handlePeek)}, // else GET's handler would run, and pop
-		{"POST /image/{session}/pop", s.reading(s.handleTake)},
+		{"GET /image/{session}", s.mayView(rejectPrefetch(s.handlePop))},
+		{"HEAD /image/{session}", s.mayView(s.handlePeek)}, // without this row GET's handler would run, and pop
+		{"POST /image/{session}/pop", s.mayView(s.handlePostPop)},
 		// viewers
-		{"GET /stream/{session}", s.reading(s.handleStream)},
-		{"GET /snapshot/{session}", asFile(s.reading(s.handleSnapshot))},
+		{"GET /stream/{session}", s.mayView(s.handleStream)},
+		{"GET /snapshot/{session}", trimJPG(s.mayView(s.handleSnapshot))},
 		// operators
-		{"GET /stats", s.operating(s.handleStats)},
-		{"GET /metrics", s.operating(s.handleMetrics)},
+		{"GET /stats", s.mayOperate(s.handleStats)},
+		{"GET /metrics", s.mayOperate(s.handleMetrics)},
 		{"GET /healthz", s.handleHealth},
 		{"GET /readyz", s.handleReady},
 	}
@@ -86,8 +157,8 @@ func (s *server) table() []endpoint {
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
-	for _, row := range s.table() {
-		mux.Handle(row.pattern, s.handler(row.handler))
+	for _, row := range s.endpoints() {
+		mux.Handle(row.pattern, s.stack.Handle(row.handler))
 		method, route, _ := strings.Cut(row.pattern, " ")
 		methods[route] = append(methods[route], method)
 	}
@@ -95,32 +166,55 @@ func (s *server) routes() http.Handler {
 		if slices.Contains(allowed, http.MethodGet) && !slices.Contains(allowed, http.MethodHead) {
 			allowed = append(allowed, http.MethodHead)
 		}
-		mux.Handle(route, s.handler(otherMethods(append(allowed, http.MethodOptions))))
+		mux.Handle(route, s.stack.Handle(httpserver.OtherMethods(append(allowed, http.MethodOptions))))
 	}
 	for _, route := range []string{"/image", "/imageForm", "/stream", "/snapshot"} {
-		mux.Handle(route+"/{$}", s.handler(noSession)) // also /image/%2F
-		mux.Handle(route, s.handler(s.handleNotFound)) // else it would be redirected
+		mux.Handle(route+"/{$}", s.stack.Handle(handleNoSession)) // also /image/%2F
+		mux.Handle(route, s.stack.Handle(handleNotFound))         // without this row the mux would redirect
 	}
-	mux.Handle("/", s.handler(s.handleNotFound))
-
-	var h http.Handler = mux
-	h = s.refuseUncleanPaths(h)
-	h = s.refuseForeign(h)
-	h = s.recoverPanics(h)
-	h = s.observe(h)
-	h = commonHeaders(s.cors, h)
-	return h
+	mux.Handle("/", s.stack.Handle(handleNotFound))
+	return s.stack.Wrap(mux)
 }
 
-// refuseUncleanPaths answers paths such as //image/x with 404 where the mux
-// would redirect, with an HTML page and a second request that may lose its body.
-func (s *server) refuseUncleanPaths(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		escaped := r.URL.EscapedPath()
-		if clean := path.Clean(escaped); clean != escaped && clean+"/" != escaped {
-			s.handler(s.handleNotFound).ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
+// runServer runs the server until ctx ends.
+func runServer(ctx context.Context, in invocation) error {
+	return serve(ctx, in, defaults(), func(_ int, h http.Handler) http.Handler { return h })
+}
+
+// serve runs the server until ctx ends. Once it has a port it passes that to wrap, together with its handler, and
+// serves the handler that wrap returns.
+func serve(ctx context.Context, in invocation, b bounds, wrap func(port int, h http.Handler) http.Handler) error {
+	cfg, log := in.cfg, in.log
+	tlsConfig, err := newTLSConfig(cfg.TLS, log)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.Port))
+	if err != nil {
+		return fmt.Errorf("listen on PORT=%d: %w", cfg.Port, err)
+	}
+	reg := newRegistry()
+	q := openQueue(cfg, reg, log)
+	defer q.Close()
+
+	h := newServer(ctx, cfg, q, b, reg, log).routes()
+	h = wrap(ln.Addr().(*net.TCPAddr).Port, h)
+	place := []any{"address", ln.Addr().String(), "queue", q.Describe()}
+	log.Info("listening", append(place, cfg.Summary(version())...)...)
+	return httpserver.Serve(ctx, ln, h, httpserver.ServeOptions{
+		TLS: tlsConfig, Log: log, Grace: b.grace, HeaderTimeout: b.headers,
 	})
+}
+
+// newTLSConfig returns what HTTPS needs, or nil for HTTP.
+func newTLSConfig(cfg config.TLS, log *slog.Logger) (*tls.Config, error) {
+	if !cfg.Enabled() {
+		return nil, nil
+	}
+	certificate, err := httpserver.LoadCertificate(cfg.Cert, cfg.Key, log)
+	if err != nil {
+		return nil, &usageError{fmt.Sprintf("TLS_CERT=%s, TLS_KEY=%s: allowed are PEM files of a certificate chain "+
+			"and of its private key: %v", cfg.Cert, cfg.Key, err)}
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.Get}, nil
 }

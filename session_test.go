@@ -5,17 +5,16 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
-)
 
-var sessionForm = regexp.MustCompile(`\A[A-Za-z0-9_-]{1,64}\z`)
+	"github.com/image-streamer/image-streamer/internal/relaytest"
+	"github.com/image-streamer/image-streamer/internal/session"
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
 
 func TestSession(t *testing.T) {
 	t.Parallel()
@@ -27,7 +26,11 @@ func TestSession(t *testing.T) {
 		{"no Accept", nil, false},
 		{"any", []string{"Accept: */*"}, false},
 		{"any application", []string{"Accept: application/*"}, false},
-		{"a browser", []string{"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, false},
+		{
+			"a browser",
+			[]string{"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
+			false,
+		},
 		{"a longer name", []string{"Accept: application/json-seq, application/jsonp"}, false},
 		{"another type's parameter", []string{`Accept: text/plain; x="application/json"`}, false},
 		{"excluded", []string{"Accept: application/json;q=0, text/plain"}, false},
@@ -44,22 +47,22 @@ func TestSession(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, testConfig(t), memoryFixture(t, time.Minute)) // no engine is asked
+			s := newMemoryServer(t) // the queue is not asked
 			for _, query := range cacheBusters {
-				got := s.get(t, "/session"+query, row.headers...).wantStatus(t, 200)
-				id, kind := got.body, "text/plain; charset=utf-8"
+				got := s.Get(t, "/session"+query, row.headers...).WantStatus(t, 200)
+				id, contentType := got.Text, "text/plain; charset=utf-8"
 				if row.json {
-					kind = "application/json"
+					contentType = "application/json"
 					fields := map[string]string{}
-					if err := json.Unmarshal([]byte(got.body), &fields); err != nil || len(fields) != 1 {
-						t.Errorf("got body %q, error %v, want one field", got.body, err)
+					if err := json.Unmarshal([]byte(got.Text), &fields); err != nil || len(fields) != 1 {
+						t.Errorf("got body %q, error %v, want one field", got.Text, err)
 					}
 					id = fields["session"]
 				}
-				if got.Header.Get("Content-Type") != kind {
-					t.Errorf("got Content-Type %q, want %q", got.Header.Get("Content-Type"), kind)
+				if got.Header.Get("Content-Type") != contentType {
+					t.Errorf("got Content-Type %q, want %q", got.Header.Get("Content-Type"), contentType)
 				}
-				if !sessionForm.MatchString(id) || len(id) < 22 {
+				if !session.Valid(id) || len(id) < 22 {
 					t.Errorf("got id %q, want at least 22 URL-safe characters", id)
 				}
 			}
@@ -67,124 +70,79 @@ func TestSession(t *testing.T) {
 	}
 }
 
-func TestSessionIsUnique(t *testing.T) {
-	t.Parallel()
-	seen := map[string]bool{}
-	letters := map[rune]int{}
-	const count = 10000
-	for range count {
-		id := newSession()
-		if seen[id] || !validSession(id) {
-			t.Fatalf("got %q: known %v, valid %v", id, seen[id], validSession(id))
-		}
-		seen[id] = true
-		letters[rune(id[0])]++
-	}
-	for letter, times := range letters { // 32 letters of 5 bits each
-		if len(letters) != 32 || times < count/32/2 || times > count/32*2 {
-			t.Errorf("%d different first letters, %c came %d times of %d", len(letters), letter, times, count)
-		}
-	}
-}
-
-// A bad id is refused on every route that takes one, and nothing is stored.
-func TestBadSession(t *testing.T) {
+// A malformed id is refused on every route that takes one, and nothing is stored.
+func TestMalformedSession(t *testing.T) {
 	t.Parallel()
 	routes := []struct{ method, path, header string }{
 		{"GET", "/image/", ""},
 		{"HEAD", "/image/", ""},
 		{"POST", "/image/", "Content-Type: image/jpeg"},
 		{"PUT", "/image/", "Content-Type: image/jpeg"},
-		{"POST", "/imageForm/", "Content-Type: multipart/form-data; boundary=b"},
+		{"POST", "/imageForm/", "Content-Type: " + relaytest.FormType},
 	}
-	onSites(t, func(t *testing.T, s *site) {
+	onEngines(t, func(t *testing.T, s *testServer) {
 		for _, id := range []string{
-			strings.Repeat("a", 65), strings.Repeat("a", 10000), "a%20b", "a.b", ".a", "a+b", "a%2Fb", "..%2f..", "%2e%2e", "%2e",
-			"", "%2F", "a%0d%0ab", "a%0aX-Evil:%201", "%00", "a%00", "{a}", "%7Ba%7D", "{", "}", "%C3%A9", "é", "%ff", "a%25b",
-			"*", "a:b", "a;b", "a,b", "~", "$", "a@b", "%E2%80%8B",
+			strings.Repeat("a", 65), strings.Repeat("a", 10000), "a%20b", "a.b", ".a", "a+b", "a%2Fb", "..%2f..",
+			"%2e%2e", "%2e", "", "%2F", "a%0d%0ab", "a%0aX-Evil:%201", "%00", "a%00", "{a}", "%7Ba%7D", "{", "}",
+			"%C3%A9", "é", "%ff", "a%25b", "*", "a:b", "a;b", "a,b", "~", "$", "a@b", "%E2%80%8B",
 		} {
 			for _, route := range routes {
 				body := ""
 				if route.method[0] == 'P' {
-					body = oneFileForm
+					body = relaytest.Form("image")
 				}
-				conn := s.dial(t)
+				conn := s.Dial(t)
 				fmt.Fprintf(conn, "%s %s%s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: %d\r\n\r\n%s",
 					route.method, route.path, id, cmp.Or(route.header, "X-None: 0"), len(body), body)
-				req := &http.Request{Method: route.method}
-				got := received(t, must(http.ReadResponse(bufio.NewReader(conn), req))(t), route.method)
+				answer := testkit.Must(http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: route.method}))(t)
+				got := relaytest.Received(t, answer, route.method)
 				conn.Close()
 				if got.StatusCode != http.StatusBadRequest || got.Header.Get("X-Evil") != "" {
-					t.Errorf("%s %s%.80s: got status %d, %s, want 400", route.method, route.path, id, got.StatusCode, got.body)
+					t.Errorf("%s %s%.80s: got status %d, %s, want 400",
+						route.method, route.path, id, got.StatusCode, got.Text)
 				}
 			}
-			if decoded, err := url.PathUnescape(id); err != nil || s.length(t, decoded) != 0 {
-				t.Errorf("%q: %d images stored, error %v", decoded, s.length(t, decoded), err)
+			if decoded, err := url.PathUnescape(id); err != nil || s.Len(t, decoded) != 0 {
+				t.Errorf("%q: %d images stored, error %v", decoded, s.Len(t, decoded), err)
 			}
 		}
 	})
 }
 
-// Every good id works on every route, and one that was never issued too.
-func TestGoodSession(t *testing.T) {
+// A session is open to every well-formed id, also to one that was never issued.
+func TestSessionNeverIssued(t *testing.T) {
 	t.Parallel()
-	onSites(t, func(t *testing.T, s *site) {
-		own := newSession()[:8] // a part, to keep apart from other tests
-		for _, id := range []string{own, own + "-_", "-" + own, "_" + own, own + strings.Repeat("z", 56), strings.ToLower(own)} {
-			s.do(t, "POST", "/image/"+id, strings.NewReader("image")).wantStatus(t, 200)
-			if got := s.get(t, "/image/"+id).wantStatus(t, 200); got.body != "image" {
-				t.Errorf("%s: got %q", id, got.body)
+	onEngines(t, func(t *testing.T, s *testServer) {
+		own := session.New()[:8] // a part, to keep apart from other tests
+		for _, id := range []string{
+			own, own + "-_", "-" + own, "_" + own, own + strings.Repeat("z", 56), strings.ToLower(own),
+		} {
+			s.Do(t, "POST", "/image/"+id, sized("image")).WantStatus(t, 200)
+			if got := s.Get(t, "/image/"+id).WantStatus(t, 200); got.Text != "image" {
+				t.Errorf("%s: got %q", id, got.Text)
 			}
 		}
 	})
 }
 
-func FuzzSession(f *testing.F) {
+// FuzzSessionPath holds that a path is served if and only if its id is well-formed, and that every answer keeps the
+// rules for all answers.
+func FuzzSessionPath(f *testing.F) {
 	for _, seed := range []string{
 		"", "a", "xyzabc", "..", ".", "a/b", "../..", "a b", "a\r\nb", "\x00", "{a}", "é", "a%2Fb", "?", "#", "-", "_",
 		strings.Repeat("a", 64), strings.Repeat("a", 65),
 	} {
 		f.Add(seed)
 	}
-	queue := newMemoryQueue(time.Minute, 1<<20, time.Now)
-	f.Cleanup(queue.Close)
-	routes := newServer(testConfig(f), queue, slog.New(slog.DiscardHandler)).routes()
+	routes := newMemoryServer(f).server.routes()
 	f.Fuzz(func(t *testing.T, id string) {
-		want := sessionForm.MatchString(id)
-		if got := validSession(id); got != want {
-			t.Errorf("%q: got valid %v, want %v", id, got, want)
-		}
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.URL = &url.URL{Path: "/image/" + id}
-		w := recorder{httptest.NewRecorder()}
+		w := connection{httptest.NewRecorder()}
 		routes.ServeHTTP(w, r)
-		got := received(t, w.Result(), http.MethodGet)
-		if ok := got.StatusCode == 200; ok != want {
+		got := relaytest.Received(t, w.Result(), http.MethodGet)
+		if want := session.Valid(id); (got.StatusCode == 200) != want {
 			t.Errorf("%q: got status %d, valid %v", id, got.StatusCode, want)
-		}
-	})
-}
-
-// recorder stands for a connection: it takes deadlines.
-type recorder struct{ *httptest.ResponseRecorder }
-
-func (recorder) SetReadDeadline(time.Time) error  { return nil }
-func (recorder) SetWriteDeadline(time.Time) error { return nil }
-
-// FuzzAccept holds that JSON is answered only to those who named it, and that
-// every plain way to name it counts.
-func FuzzAccept(f *testing.F) {
-	for _, seed := range []string{"", "*/*", "application/json", "text/html, application/json;q=0.5", "application/json;q=0", ",;=\""} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, accept string) {
-		r := &http.Request{Header: http.Header{"Accept": {accept}}}
-		if acceptsJSON(r) && !strings.Contains(strings.ToLower(accept), "application/json") {
-			t.Errorf("%q was taken for application/json", accept)
-		}
-		r.Header["Accept"] = []string{accept + ",application/json," + accept}
-		if !acceptsJSON(r) {
-			t.Errorf("application/json was not found between %q", accept)
 		}
 	})
 }

@@ -2,118 +2,49 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"image"
 	"image/jpeg"
 	"io"
-	"net"
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/redistest"
+	"github.com/image-streamer/image-streamer/internal/relaytest"
+	"github.com/image-streamer/image-streamer/internal/session"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// screen is a viewer's end of a stream, which it reads by the letter.
-type screen struct {
-	conn *net.TCPConn
-	in   *bufio.Reader
-}
-
-// shot is one part of a stream.
-type shot struct {
-	kind, timestamp, image string
-	at                     time.Time
-}
-
-const openingLine = "--boundarydonotcross\r\n"
-
-// watch opens a stream and reads up to its first part.
-func (s *site) watch(t testing.TB, path string) *screen {
+// wantPart reads a part of a stream byte by byte: the newest image of a session, and the delimiter behind it.
+func (s *testServer) wantPart(t testing.TB, in io.Reader, id, image string) {
 	t.Helper()
-	v := &screen{conn: s.dial(t)}
-	v.in = bufio.NewReader(v.conn)
-	fmt.Fprintf(v.conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
-	resp := must(http.ReadResponse(v.in, nil))(t)
-	if resp.StatusCode != 200 || len(resp.TransferEncoding) > 0 || resp.ContentLength != -1 {
-		t.Fatalf("%s: got status %d, Transfer-Encoding %q, length %d", path, resp.StatusCode, resp.TransferEncoding, resp.ContentLength)
+	timestamp := s.Do(t, http.MethodHead, "/snapshot/"+id, nil).Header.Get("X-Timestamp")
+	want := fmt.Sprintf("Content-Type: image/jpeg\r\nContent-Length: %d\r\nX-Timestamp: %s\r\n\r\n%s\r\n%s",
+		len(image), timestamp, image, relaytest.OpeningLine)
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(in, got); err != nil || string(got) != want {
+		t.Fatalf("got %q, error %v, want %q", got[:n], err, want)
 	}
-	if line := must(v.in.ReadString('\n'))(t); line != openingLine {
-		t.Fatalf("%s: begins with %q, want %q", path, line, openingLine)
-	}
-	return v
 }
 
-var shotForm = regexp.MustCompile(`\AContent-Type: (image/[a-z]+)\r\nContent-Length: (\d+)\r\nX-Timestamp: (\d{10}\.\d{6})\r\n\r\n\z`)
-
-// next reads a part and the boundary behind it. It returns io.EOF only where a
-// part could begin.
-func (v *screen) next() (shot, error) {
-	var head strings.Builder
-	for line := ""; line != "\r\n"; {
-		var err error
-		if line, err = v.in.ReadString('\n'); err != nil {
-			if head.Len()+len(line) > 0 {
-				err = fmt.Errorf("%w within the head %q", io.ErrUnexpectedEOF, head.String()+line)
-			}
-			return shot{}, err
-		}
-		head.WriteString(line)
-	}
-	fields := shotForm.FindStringSubmatch(head.String())
-	if fields == nil {
-		return shot{}, fmt.Errorf("malformed head %q", head.String())
-	}
-	size, _ := strconv.Atoi(fields[2])
-	body := make([]byte, size+len("\r\n"+openingLine))
-	if _, err := io.ReadFull(v.in, body); err != nil {
-		return shot{}, fmt.Errorf("body: %w", errors.Join(err, io.ErrUnexpectedEOF))
-	}
-	if end := string(body[size:]); end != "\r\n"+openingLine {
-		return shot{}, fmt.Errorf("%q behind an image", end)
-	}
-	return shot{fields[1], fields[3], string(body[:size]), time.Now()}, nil
-}
-
-// want reads up to a part with an image. Others may come before it, since images
-// are shown again when none comes.
-func (v *screen) want(t testing.TB, image string) shot {
+// readHead reads the head of an answer and returns its lines.
+func readHead(t testing.TB, in *bufio.Reader) (lines []string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		if s := must(v.next())(t); s.image == image {
-			return s
+	for {
+		line := testkit.Must(in.ReadString('\n'))(t)
+		if line == "\r\n" {
+			return lines
 		}
+		lines = append(lines, strings.TrimSuffix(line, "\r\n"))
 	}
-	t.Fatalf("the stream did not show %.99q", image)
-	panic("not reached")
 }
 
-// all reads in the background, to know when each part came.
-func (v *screen) all() <-chan shot {
-	shots := make(chan shot, 1000)
-	go func() {
-		defer close(shots)
-		for {
-			s, err := v.next()
-			if err != nil {
-				return
-			}
-			shots <- s
-		}
-	}()
-	return shots
-}
-
-// noDataShot is what a stream shows without an image, with NODATA_HEIGHT=90.
-var noDataShot = sync.OnceValue(func() string { return string(noDataJPEG(160, 90)) })
-
-func (s shot) isNoData() bool { return s.image == noDataShot() }
-
-// The head of a stream, line by line: what viewers, caches and proxies are told.
+// The head of a stream, line by line: what viewers, caches and proxies learn.
 func TestStreamHead(t *testing.T) {
 	t.Parallel()
 	own := []string{
@@ -125,17 +56,17 @@ func TestStreamHead(t *testing.T) {
 		"Pragma: no-cache",
 		"X-Accel-Buffering: no",
 	}
-	date := regexp.MustCompile(`(?m)^Date: .+ GMT$`)
-	onSites(t, func(t *testing.T, s *site) {
+	date := regexp.MustCompile(`^Date: .+ GMT$`)
+	onEngines(t, func(t *testing.T, s *testServer) {
 		want := slices.Clone(own)
-		for name, values := range s.get(t, "/healthz").Header { // what every answer has
+		for name, values := range s.Get(t, "/healthz").Header { // what every answer has
 			if !slices.Contains([]string{"Cache-Control", "Content-Length", "Content-Type", "Date"}, name) {
 				want = append(want, name+": "+values[0])
 			}
 		}
 		slices.Sort(want)
-		session := newSession()
-		s.push(t, session, "image")
+		id, latency := session.New(), newLatencies(t)
+		s.PushImage(t, id, "image")
 		for _, row := range []struct{ request, status string }{
 			{"GET /stream/%s HTTP/1.1", "HTTP/1.1 200 OK"},
 			{"GET /stream/%s?action=stream&1595805826022 HTTP/1.1\r\nConnection: keep-alive", "HTTP/1.1 200 OK"},
@@ -144,27 +75,29 @@ func TestStreamHead(t *testing.T) {
 			{"HEAD /stream/%s HTTP/1.1", "HTTP/1.1 200 OK"},
 			{"HEAD /stream/%s?action=stream HTTP/1.0", "HTTP/1.0 200 OK"},
 		} {
-			conn, begun := s.dial(t), time.Now()
-			fmt.Fprintf(conn, row.request+"\r\nHost: x\r\n\r\n", session)
+			conn := s.Dial(t)
+			latency.begin()
+			fmt.Fprintf(conn, row.request+"\r\nHost: x\r\n\r\n", id)
 			in := bufio.NewReader(conn)
-			var head string
-			for !strings.HasSuffix(head, "\r\n\r\n") {
-				head += must(in.ReadString('\n'))(t)
+			lines := readHead(t, in)
+			for i, line := range lines {
+				lines[i] = date.ReplaceAllString(line, "Date: now")
 			}
-			head = date.ReplaceAllString(strings.ReplaceAll(head, "\r\n", "\n"), "Date: now")
-			lines := strings.Split(strings.TrimSpace(head), "\n")
 			slices.Sort(lines[1:])
 			if lines[0] != row.status || !slices.Equal(lines[1:], want) {
 				t.Errorf("%s: got head %q, want %q and %q", row.request, lines, row.status, want)
 			}
 			if strings.HasPrefix(row.request, "HEAD") {
-				if rest := must(io.ReadAll(in))(t); len(rest) > 0 {
+				if rest := testkit.Must(io.ReadAll(in))(t); len(rest) > 0 {
 					t.Errorf("%s: got body %q", row.request, rest)
 				}
-			} else if got := must((&screen{in: in}).nextOf(openingLine))(t); got.image != "image" {
-				t.Errorf("%s: got %q", row.request, got.image)
+			} else {
+				if line := testkit.Must(in.ReadString('\n'))(t); line != relaytest.OpeningLine {
+					t.Errorf("%s: begins with %q, want %q", row.request, line, relaytest.OpeningLine)
+				}
+				s.wantPart(t, in, id, "image")
 			}
-			if took := time.Since(begun); took > 900*time.Millisecond {
+			if took := latency.elapsed(); took > beforePoll {
 				t.Errorf("%s: took %s, want it at once", row.request, took)
 			}
 			conn.Close()
@@ -172,208 +105,198 @@ func TestStreamHead(t *testing.T) {
 	})
 }
 
-// nextOf reads a line that has to be there, and then a part.
-func (v *screen) nextOf(line string) (shot, error) {
-	if got, err := v.in.ReadString('\n'); err != nil || got != line {
-		return shot{}, fmt.Errorf("got line %q, error %v, want %q", got, err, line)
-	}
-	return v.next()
-}
-
-// The body of a stream, byte by byte: from the newest image on, each with the
-// boundary behind it, and the last one again when nothing comes. Nothing is taken.
-func TestStreamForm(t *testing.T) {
+// The body of a stream, byte by byte: from the newest image on, each with the delimiter behind it, and the last one
+// again when a poll period passes without another one. Nothing is taken.
+func TestStreamBody(t *testing.T) {
 	t.Parallel()
-	onSites(t, func(t *testing.T, s *site) {
-		session := newSession()
-		conn := s.dial(t)
-		part := func(image string) string {
-			t.Helper()
-			timestamp := s.do(t, http.MethodHead, "/snapshot/"+session, nil).Header.Get("X-Timestamp")
-			return fmt.Sprintf("Content-Type: image/jpeg\r\nContent-Length: %d\r\nX-Timestamp: %s\r\n\r\n%s\r\n--boundarydonotcross\r\n",
-				len(image), timestamp, image)
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id, latency := session.New(), newLatencies(t)
+		newest := "\xff\xd8 \r\n\r\n--boundarydonotcross\r\n\x00"
+		for b := range 256 {
+			newest += string([]byte{byte(b)})
 		}
-		want := func(part string) time.Time {
+		s.PushImage(t, id, "older")
+		s.PushImage(t, id, newest)
+		var in *bufio.Reader
+		wantTwice := func(begin func(), image string) {
 			t.Helper()
-			got := make([]byte, len(part))
-			if n, err := io.ReadFull(conn, got); err != nil || string(got) != part {
-				t.Fatalf("got %q, error %v, want %q", got[:n], err, part)
+			begun := time.Now()
+			latency.begin()
+			begin()
+			s.wantPart(t, in, id, image)
+			s.wantPart(t, in, id, image)
+			took, most := time.Since(begun), 2*pollPeriod
+			if took < pollPeriod || latency.elapsed() > most {
+				t.Errorf("shown again after %s, want about %s", took, pollPeriod)
 			}
-			return time.Now()
 		}
-		newest := "\xff\xd8 \r\n\r\n--boundarydonotcross\r\n\x00" + everyByte()
-		s.push(t, session, "older")
-		s.push(t, session, newest)
-		fmt.Fprintf(conn, "GET /stream/%s HTTP/1.1\r\nHost: x\r\n\r\n", session)
-		for head := ""; !strings.HasSuffix(head, "\r\n\r\n--boundarydonotcross\r\n"); {
-			b := make([]byte, 1)
-			must(conn.Read(b))(t)
-			head += string(b)
-		}
-		want(part(newest))
-		want(part(newest))
-		s.push(t, session, "next")
-		first := want(part("next"))
-		if gap := want(part("next")).Sub(first); gap < 800*time.Millisecond || gap > 2*time.Second {
-			t.Errorf("shown again after %s, want about 1 s", gap)
-		}
-		if n := s.length(t, session); n != 3 {
+		wantTwice(func() {
+			in = bufio.NewReader(s.Hold(t, "/stream/"+id))
+			readHead(t, in)
+			if line := testkit.Must(in.ReadString('\n'))(t); line != relaytest.OpeningLine {
+				t.Errorf("begins with %q, want %q", line, relaytest.OpeningLine)
+			}
+		}, newest)
+		wantTwice(func() { s.PushImage(t, id, "next") }, "next")
+		if n := s.Len(t, id); n != 3 {
 			t.Errorf("%d images are left, want 3", n)
 		}
 	}, "MIMETYPE=image/jpg") // which viewers call image/jpeg
 }
 
-// Without an image a stream shows No Data as JPEG, whatever the images are, and
-// again when the newest has expired: also to a viewer that comes just then.
+// Without an image a stream shows No Data as JPEG, whatever the type of the images. It shows No Data again when the
+// newest image has expired, also to a viewer that comes just then.
 func TestStreamNoData(t *testing.T) {
 	t.Parallel()
 	onPrograms(t, func(t *testing.T, p *program) {
-		const ttl = 500 * time.Millisecond
-		session := newSession()
-		v := p.watch(t, "/stream/"+session+"?nodata=404")
-		first := must(v.next())(t)
-		picture := must(jpeg.Decode(strings.NewReader(first.image)))(t)
-		if size := picture.Bounds().Size(); size != image.Pt(100, 50) || first.kind != "image/jpeg" {
-			t.Errorf("got %s of %v, want a JPEG of 100 x 50", first.kind, size)
+		const ttl = time.Second
+		id, latency := session.New(), newLatencies(t)
+		v := p.Watch(t, "/stream/"+id+"?nodata=404")
+		noData := testkit.Must(v.Next())(t)
+		picture := testkit.Must(jpeg.Decode(strings.NewReader(noData.Image)))(t)
+		if size := picture.Bounds().Size(); size != image.Pt(100, 50) || noData.Type != "image/jpeg" {
+			t.Errorf("got %s of %v, want a JPEG of 100 x 50", noData.Type, size)
 		}
-		p.do(t, "POST", "/image/"+session, strings.NewReader("image")).wantStatus(t, 200)
-		over := time.Now().Add(ttl)
-		if s := v.want(t, "image"); s.kind != "image/png" {
-			t.Errorf("got an image of type %s, want image/png", s.kind)
-		}
-		shots := v.all()
-		time.Sleep(time.Until(over))
-		for i, shots := range []<-chan shot{shots, p.watch(t, "/stream/"+session).all()} {
-			s := <-shots
-			for i == 0 && s.image == "image" && s.at.Before(over.Add(300*time.Millisecond)) { // it was sent in time
-				s = <-shots
-			}
-			if late := s.at.Sub(over); s.image != first.image || late > 2*time.Second {
-				t.Errorf("viewer %d, %s after expiry: got %.20q, want No Data", i, late, s.image)
-			}
-			again := <-shots
-			if gap := again.at.Sub(s.at); again.image != first.image || gap < 500*time.Millisecond || gap > 2*time.Second {
-				t.Errorf("viewer %d: got %.20q after %s, want No Data again after a second", i, again.image, gap)
+		frames := v.All()
+		shown, begun := noData, time.Now()
+		for shown.Image != "image" {
+			begun = time.Now()
+			p.Do(t, "POST", "/image/"+id, strings.NewReader("image")).WantStatus(t, 200)
+			shown = <-frames
+			for shown.Image == noData.Image && time.Since(begun) < ttl { // on a busy machine the image may expire unseen
+				shown = <-frames
 			}
 		}
-	}, "EXPIRE=0.5", "NODATA_HEIGHT=50", "NODATA_ASPECT_RATIO=1/2", "MIMETYPE=image/png")
+		if shown.Type != "image/png" {
+			t.Errorf("got an image of type %s, want image/png", shown.Type)
+		}
+		earliest, latest := begun.Add(ttl), shown.At.Add(ttl) // when the image expires
+		time.Sleep(time.Until(latest))
+		latency.begin()
+		for i, frames := range []<-chan relaytest.Frame{frames, p.Watch(t, "/stream/"+id).All()} {
+			f := <-frames
+			for i == 0 && f.Image == "image" && latency.elapsed() < pollPeriod/2 { // sent before it expired
+				f = <-frames
+			}
+			if late := latency.elapsed(); f.Image != noData.Image || late > 2*pollPeriod {
+				t.Errorf("viewer %d, %s after expiry: got %.20q, want No Data", i, late, f.Image)
+			}
+			again := <-frames
+			gap := again.At.Sub(earliest)
+			if again.Image != noData.Image || gap < pollPeriod || latency.elapsed() > 4*pollPeriod {
+				t.Errorf("viewer %d, %s after expiry: got %.20q, want No Data again after a second",
+					i, gap, again.Image)
+			}
+		}
+	}, "EXPIRE=1", "NODATA_HEIGHT=50", "NODATA_ASPECT_RATIO=1/2", "MIMETYPE=image/png")
 }
 
-// fps bounds what one viewer gets, and nobody else; and the newest comes last.
+// fps bounds what one viewer gets, and no other viewer. The newest image comes last.
 func TestStreamFPS(t *testing.T) {
 	t.Parallel()
-	onSites(t, func(t *testing.T, s *site) {
+	onEngines(t, func(t *testing.T, s *testServer) {
 		const fps, images = 10, 40
-		session := newSession()
-		shots := map[string]*[]shot{}
-		done := make(chan error, 2)
-		for _, query := range []string{"", "?fps=10"} {
-			v, all := s.watch(t, "/stream/"+session+query), new([]shot)
-			must(v.next())(t)
-			shots[query] = all
-			go func() {
-				var s shot
-				var err error
-				for err == nil && s.image != fmt.Sprint("image ", images-1) {
-					s, err = v.next()
-					*all = append(*all, s)
-				}
-				done <- err
-			}()
-		}
+		id, last := session.New(), fmt.Sprint("image ", images-1)
+		bounded, free := s.Watch(t, "/stream/"+id+"?fps=10"), s.Watch(t, "/stream/"+id)
+		testkit.Must(bounded.Next())(t)
+		testkit.Must(free.Next())(t)
+		frames := bounded.All()
 		begun := time.Now()
 		for i := range images {
-			s.push(t, session, fmt.Sprint("image ", i))
+			s.PushImage(t, id, fmt.Sprint("image ", i))
+			free.Want(t, fmt.Sprint("image ", i))
 			time.Sleep(20 * time.Millisecond)
 		}
-		for range shots {
-			if err := <-done; err != nil {
-				t.Fatal(err)
+		got := 0
+		for f := range frames {
+			got++
+			if f.Image != last {
+				continue
 			}
+			if took := f.At.Sub(begun); got > int(took.Seconds()*fps)+2 {
+				t.Errorf("got %d frames in %s, want at most %d a second", got, took, fps)
+			}
+			return
 		}
-		bounded, free := *shots["?fps=10"], *shots[""]
-		took := bounded[len(bounded)-1].at.Sub(begun)
-		if most := int(took.Seconds()*fps) + 2; len(bounded) > most || len(free) < images/2 {
-			t.Errorf("with fps=10: %d frames in %s, want at most %d; without: %d of %d", len(bounded), took, most, len(free), images)
-		}
+		t.Errorf("the stream ended after %d frames, without the newest image", got)
 	})
 }
 
-// Old devices keep a connection only when they are told so in so many words.
-func TestKeepAlive(t *testing.T) {
+// A session that Redis forgot begins at sequence 1 again. Its next image is shown at once, and a reader whose place is
+// ahead gets it too.
+func TestSequenceStartsAgain(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, testConfig(t), memoryFixture(t, time.Minute))
-	for _, row := range []struct {
-		version, asked, answered string
-		kept                     bool
-	}{
-		{"1.1", "keep-alive", "keep-alive", true},
-		{"1.1", "Keep-Alive", "keep-alive", true},
-		{"1.1", "", "", true},
-		{"1.1", "close", "close", false},
-		{"1.0", "keep-alive", "keep-alive", true},
-		{"1.0", "", "", false},
-	} {
-		conn := s.dial(t)
-		in := bufio.NewReader(conn)
-		for i, request := range []string{"POST /image/x HTTP/%s\r\nContent-Length: 5\r\n", "GET /image/x HTTP/%s\r\n", "GET /session HTTP/%s\r\n"} {
-			if row.asked != "" {
-				request += "Connection: " + row.asked + "\r\n"
-			}
-			_, err := fmt.Fprintf(conn, request+"Host: x\r\n\r\n", row.version)
-			if i == 0 {
-				fmt.Fprint(conn, "image")
-			}
-			var resp *http.Response
-			if err == nil {
-				resp, err = http.ReadResponse(in, nil)
-			}
-			if i > 0 && !row.kept {
-				if err == nil {
-					t.Errorf("HTTP/%s, asked for %q: the connection was kept", row.version, row.asked)
-				}
-				break
-			}
-			connection := must(resp, err)(t).Header.Get("Connection")
-			if resp.Close && row.asked == "close" {
-				connection = "close" // net/http takes that header away
-			}
-			if received(t, resp, "GET"); resp.StatusCode != 200 || connection != row.answered {
-				t.Errorf("HTTP/%s, asked for %q: got status %d, Connection %q, want %q", row.version, row.asked, resp.StatusCode, connection, row.answered)
-			}
+	r := redistest.Own(t)
+	rdb, cfg := r.Client(t), testConfig(t)
+	s := newTestServer(t, cfg, harnessOn(t, cfg, r))
+	latency := newLatencies(t)
+	for _, images := range []int{1, 3} {
+		id := session.New()
+		v := s.Watch(t, "/stream/"+id)
+		for i := range images {
+			s.PushImage(t, id, fmt.Sprint("image ", i+1))
+			v.Want(t, fmt.Sprint("image ", i+1))
 		}
-		conn.Close()
+		testkit.Must(rdb.FlushAll(t.Context()).Result())(t) // no other test uses this Redis
+		latency.begin()
+		s.PushImage(t, id, "again")
+		v.Want(t, "again")
+		latency.end()
+		got := s.Get(t, "/image/"+id+"?after=3")
+		if got.Text != "again" || got.Header.Get("X-Sequence") != "1" {
+			t.Errorf("a reader that was ahead: got %.99q, X-Sequence %s", got.Text, got.Header.Get("X-Sequence"))
+		}
 	}
+	latency.want(t, "push to viewer after Redis forgot the session", atOnce, beforePoll)
 }
 
-// Devices send a line break or two behind the image: it belongs to nothing.
-func TestLineBreaksAfterBody(t *testing.T) {
+// Without its Redis a server refuses new viewers in time. A stream goes on: it repeats its image until that expires,
+// then shows No Data, and new images when Redis is back.
+func TestStreamWithoutRedis(t *testing.T) {
 	t.Parallel()
-	onSites(t, func(t *testing.T, s *site) {
-		for _, method := range []string{"POST", "PUT"} {
-			for _, rest := range []string{"\r\n", "\r\n\r\n"} {
-				session := newSession()
-				conn := s.dial(t)
-				in := bufio.NewReader(conn)
-				rounds := 3
-				if method == "PUT" {
-					rounds = 1 // and then the device hangs up
-				}
-				for i := range rounds {
-					fmt.Fprintf(conn, "%s /image/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nimage%s", method, session, rest)
-					received(t, must(http.ReadResponse(in, nil))(t), method).wantStatus(t, 200)
-					if f := s.take(t, session); string(f.data) != "image" || f.sequence != int64(i+1) {
-						t.Errorf("%s with %q: got %q, sequence %d", method, rest, f.data, f.sequence)
-					}
-				}
-				if method == "POST" {
-					fmt.Fprintf(conn, "GET /image/%s HTTP/1.1\r\nHost: x\r\n\r\n", session)
-					if got := received(t, must(http.ReadResponse(in, nil))(t), "GET").wantStatus(t, 200); !got.isNoData() {
-						t.Errorf("then got %.99q", got.body)
-					}
-				}
-				conn.Close()
+	r := redistest.Own(t)
+	const ttl = 5 * time.Second
+	p := startServer(t, "", "REDIS_HOST="+r.Addr, "EXPIRE=5")
+	id, latency := session.New(), newLatencies(t)
+	v := p.Watch(t, "/stream/"+id)
+	p.Do(t, "POST", "/image/"+id, strings.NewReader("image")).WantStatus(t, 200)
+	latency.begin()
+	v.Want(t, "image")
+	testkit.NoError(t, r.Kill())
+
+	var refused sync.WaitGroup
+	stopwatch := testkit.StartStopwatch(t)
+	for _, path := range []string{
+		"/stream/%s", "/snapshot/%s", "/snapshot/%s?wait=9", "/snapshot/%s?wait=9&max_age=1", "/image/%s?wait=9",
+		"/image/%s?after=0", "/image/%s?after=0&wait=9", "/stream/%s?action=snapshot&nodata=404",
+	} {
+		refused.Go(func() {
+			got := p.Get(t, fmt.Sprintf(path, session.New()))
+			took, retry := stopwatch.Elapsed(), got.Header.Get("Retry-After")
+			if got.StatusCode != 503 || retry != "1" || took > 3500*time.Millisecond {
+				t.Errorf("%s: got status %d, Retry-After %q after %s, want 503, 1 within 3 s",
+					path, got.StatusCode, retry, took)
 			}
+		})
+	}
+	repeats := 0
+	f := testkit.Must(v.Next())(t)
+	for ; f.Image == "image"; f = testkit.Must(v.Next())(t) {
+		repeats++
+		if age := latency.elapsed(); age > ttl+pollPeriod/2 {
+			t.Errorf("shown %s after it came, although it expires after %s", age, ttl)
 		}
-	})
+	}
+	if !isNoData(f) || repeats == 0 {
+		t.Errorf("got %d repeats and then %.20q, want some and then No Data", repeats, f.Image)
+	}
+	refused.Wait()
+
+	testkit.NoError(t, r.Start())
+	latency.begin()
+	p.Do(t, "POST", "/image/"+id, strings.NewReader("another")).WantStatus(t, 200)
+	v.Want(t, "another")
+	if took := latency.elapsed(); took > 4*time.Second {
+		t.Errorf("a new image was shown after %s, want at most 4 s", took)
+	}
 }

@@ -5,98 +5,80 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/certtest"
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/relaytest"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// testUpload is an upload that nothing limits.
-func testUpload(t testing.TB, buffer func(int) []byte) *upload {
-	return &upload{uploads: newUploads(0, buffer), ctx: t.Context(), pace: imagePace()}
+// newUploadServer starts a server on the embedded queue where an image waits so long for bytes of UPLOAD_LIMIT.
+func newUploadServer(t testing.TB, wait time.Duration, limit string) *testServer {
+	t.Helper()
+	cfg := testConfig(t, "UPLOAD_LIMIT="+limit)
+	return newTestServer(t, cfg, memoryHarness(t, cfg), withBounds(func(b *bounds) { b.uploadWait = wait }))
 }
 
-func bytesOf(size int) []byte { return make([]byte, size) }
-
-// changedSite is a site whose server a test may change, and look into.
-func changedSite(t *testing.T, f *fixture, change func(*server), vars ...string) (*site, *server) {
+// beginUpload begins an upload of a size, and sends 10 bytes of it.
+func (s *testServer) beginUpload(t testing.TB, id string, size int) net.Conn {
 	t.Helper()
-	s := newServer(testConfig(t, vars...), f, slog.New(slog.DiscardHandler))
-	change(s)
-	listener := httptest.NewServer(s.routes())
-	t.Cleanup(listener.Close)
-	return &site{f, listener.Listener.Addr().String()}, s
-}
-
-// awaitUploads waits until so many uploads hold so many bytes.
-func (s *server) awaitUploads(t testing.TB, requests int, bytes int64) {
-	t.Helper()
-	eventually(t, func() bool {
-		gotRequests, gotBytes := s.uploads.underWay()
-		return gotRequests == requests && gotBytes == bytes
-	})
-}
-
-// begun opens an upload of a size, and sends 10 bytes of it.
-func (s *site) begun(t testing.TB, session string, size int) io.WriteCloser {
-	t.Helper()
-	conn := s.dial(t)
-	fmt.Fprintf(conn, "POST /image/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n0123456789", session, size)
+	conn := s.Dial(t)
+	fmt.Fprintf(conn, "POST /image/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n0123456789", id, size)
 	return conn
 }
 
-// waysToSend are requests with the body of one image.
-var waysToSend = []struct {
-	name, path, kind string
-	framed           func(string) io.Reader
-	form             func(string) string
-}{
-	{"sized", "/image/", "image/jpeg", sized, func(s string) string { return s }},
-	{"chunked", "/image/", "image/jpeg", chunked, func(s string) string { return s }},
-	{"form", "/imageForm/", "multipart/form-data; boundary=b", sized, formWith},
-	{"form, chunked", "/imageForm/", "multipart/form-data; boundary=b", chunked, formWith},
-	{"stream of parts", "/stream/", mixed, chunked, sizedPart},
-	{"stream of parts without lengths", "/stream/", mixed, chunked, func(s string) string { return "--b\r\n\r\n" + s + "\r\n--b--\r\n" }},
-	{"stream of JPEGs", "/stream/", "", chunked, func(s string) string { return s }},
+// wantOverBudget checks the answer to an upload that found no room within UPLOAD_LIMIT=1000.
+func wantOverBudget(t testing.TB, name string, got relaytest.Response) {
+	t.Helper()
+	got.WantStatus(t, 503)
+	if got.Header.Get("Retry-After") != "1" || !strings.Contains(got.Text, "allowed are 1000 bytes") {
+		t.Errorf("%s: got Retry-After %q, %s", name, got.Header.Get("Retry-After"), got.Text)
+	}
 }
 
-// What would be too much at once waits a moment, and is then refused before it is
-// read. What there is room for gets through.
+// An upload beyond the limit waits a moment, and is then refused before it is read. An upload for which there is room
+// gets through.
 func TestUploadLimit(t *testing.T) {
 	t.Parallel()
-	s, server := changedSite(t, memoryFixture(t, time.Minute), func(s *server) { s.uploads.patience = 100 * time.Millisecond }, "UPLOAD_LIMIT=1000")
-	first := s.begun(t, "first", 800)
-	server.awaitUploads(t, 1, 800)
-	image := photo(strings.Repeat("x", 700))
+	if got := defaults().uploadWait; got != 2*time.Second {
+		t.Errorf("an image waits for %s, README says 2 seconds", got)
+	}
+	s := newUploadServer(t, 100*time.Millisecond, "1000")
+	first := s.beginUpload(t, "first", 800)
+	s.awaitUploads(t, 1, 800)
+	image := smallJPEG(strings.Repeat("x", 700))
+	send := func(id, path, contentType string, body io.Reader) relaytest.Response {
+		return s.Do(t, "POST", path+id, body, "Content-Type: "+contentType)
+	}
 	for _, way := range waysToSend {
-		got := s.do(t, "POST", way.path+"second", way.framed(way.form(image)), "Content-Type: "+way.kind).wantStatus(t, 503)
-		if got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "allowed are 1000 bytes") {
-			t.Errorf("%s: got Retry-After %q, %s", way.name, got.Header.Get("Retry-After"), got.body)
-		}
+		wantOverBudget(t, way.name, send("second", way.path, way.contentType, way.framed(way.body(image))))
 	}
 	for _, path := range []string{"/image/", "/imageForm/"} {
-		got := s.raw(t, "POST "+path+"second HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 700\r\nExpect: 100-continue\r\n\r\n", false)
-		got.wantStatus(t, 503) // and not 100: the image is not asked for
+		got := s.Raw(t, "POST "+path+"second HTTP/1.1\r\nHost: x\r\nContent-Type: "+relaytest.FormType+
+			"\r\nContent-Length: 700\r\nExpect: 100-continue\r\n\r\n", false)
+		got.WantStatus(t, 503) // and not 100: the image is not asked for
 	}
-	if n := s.length(t, "second"); n != 0 {
+	if n := s.Len(t, "second"); n != 0 {
 		t.Errorf("%d images stored of those refused", n)
 	}
-	s.do(t, "POST", "/image/third", sized(strings.Repeat("x", 200))).wantStatus(t, 200)
-	server.awaitUploads(t, 1, 800)
+	s.Do(t, "POST", "/image/third", sized(strings.Repeat("x", 200))).WantStatus(t, 200)
+	s.awaitUploads(t, 1, 800)
 	io.WriteString(first, strings.Repeat("x", 790))
-	server.awaitUploads(t, 0, 0)
-	if n := s.length(t, "first"); n != 1 {
+	s.awaitUploads(t, 0, 0)
+	if n := s.Len(t, "first"); n != 1 {
 		t.Errorf("the first upload: %d images stored", n)
 	}
 	for _, way := range waysToSend {
-		s.do(t, "POST", way.path+"fourth", way.framed(way.form(image)), "Content-Type: "+way.kind).wantStatus(t, 200)
+		send("fourth", way.path, way.contentType, way.framed(way.body(image))).WantStatus(t, 200)
+		s.awaitUploads(t, 0, 0)
 	}
-	server.awaitUploads(t, 0, 0)
 }
 
 // An upload that has to wait goes on when another one has ended.
@@ -105,124 +87,125 @@ func TestUploadWaits(t *testing.T) {
 	for _, way := range waysToSend {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
-			s, server := changedSite(t, memoryFixture(t, time.Minute), func(s *server) { s.uploads.patience = 20 * time.Second }, "UPLOAD_LIMIT=1000")
-			first := s.begun(t, "first", 800)
-			server.awaitUploads(t, 1, 800)
-			image := photo(strings.Repeat("x", 700))
+			s := newUploadServer(t, time.Minute, "1000")
+			first := s.beginUpload(t, "first", 800)
+			s.awaitUploads(t, 1, 800)
+			image := smallJPEG(strings.Repeat("x", 700))
 			var second sync.WaitGroup
 			second.Go(func() {
-				got := s.do(t, "POST", way.path+"second", way.framed(way.form(image)), "Content-Type: "+way.kind)
+				got := s.Do(t, "POST", way.path+"second", way.framed(way.body(image)), "Content-Type: "+way.contentType)
 				if got.StatusCode != 200 {
-					t.Errorf("got status %d, %s", got.StatusCode, got.body)
+					t.Errorf("got status %d, %s", got.StatusCode, got.Text)
 				}
 			})
-			eventually(t, func() bool {
-				server.uploads.mu.Lock()
-				defer server.uploads.mu.Unlock()
-				return len(server.uploads.waiting) == 1
-			})
+			testkit.Eventually(t, func() bool { return s.server.budget.Usage().Waiting == 1 })
 			io.WriteString(first, strings.Repeat("x", 790))
 			second.Wait()
-			if got := s.take(t, "second"); string(got.data) != image {
-				t.Errorf("got %d bytes, want %d", len(got.data), len(image))
+			if got := s.Take(t, "second"); string(got.Data) != image {
+				t.Errorf("got %d bytes, want %d", len(got.Data), len(image))
 			}
-			server.awaitUploads(t, 0, 0)
+			s.awaitUploads(t, 0, 0)
 		})
 	}
 }
 
-// A stream holds what its image under way takes, and nothing between two. When there
-// is none left for long it ends, and says what became of its images.
+// A stream holds the bytes of its image under way, and none between two images. If it waits too long for bytes it ends,
+// and says what became of its images.
 func TestUploadLimitOfStream(t *testing.T) {
 	t.Parallel()
-	s, server := changedSite(t, memoryFixture(t, time.Minute), func(s *server) { s.uploads.patience = 100 * time.Millisecond }, "UPLOAD_LIMIT=1000")
-	stream := s.send(t, "x", mixed)
-	stream.write(t, sizedPart("one"))
-	eventually(t, func() bool { return s.length(t, "x") == 1 })
-	server.awaitUploads(t, 1, 0)
-	stream.write(t, "--b\r\nContent-Length: 900\r\n\r\ntwo")
-	server.awaitUploads(t, 1, 900)
-	stream.write(t, strings.Repeat("x", 897))
-	eventually(t, func() bool { return s.length(t, "x") == 2 })
-	server.awaitUploads(t, 1, 0)
+	s := newUploadServer(t, 100*time.Millisecond, "1000")
+	stream := s.Send(t, "x", relaytest.MixedType)
+	stream.WriteText(t, relaytest.Part("one"))
+	testkit.Eventually(t, func() bool { return s.Len(t, "x") == 1 })
+	s.awaitUploads(t, 1, 0)
+	stream.WriteText(t, "--b\r\nContent-Length: 900\r\n\r\ntwo")
+	s.awaitUploads(t, 1, 900)
+	stream.WriteText(t, strings.Repeat("x", 897))
+	testkit.Eventually(t, func() bool { return s.Len(t, "x") == 2 })
+	s.awaitUploads(t, 1, 0)
 
-	other := s.begun(t, "other", 800)
-	server.awaitUploads(t, 2, 800)
-	stream.write(t, "--b\r\nContent-Length: 900\r\n\r\n")
-	got := (<-stream.answer).wantStatus(t, 503)
-	if got.Header.Get("Retry-After") != "1" || !strings.Contains(got.body, "allowed are 1000 bytes") || !strings.Contains(got.body, "2 of its images were stored, 0 skipped, 0 refused") {
-		t.Errorf("got Retry-After %q, %s", got.Header.Get("Retry-After"), got.body)
+	other := s.beginUpload(t, "other", 800)
+	s.awaitUploads(t, 2, 800)
+	stream.WriteText(t, "--b\r\nContent-Length: 900\r\n\r\n")
+	got := stream.Answer(t)
+	wantOverBudget(t, "stream", got)
+	if !strings.Contains(got.Text, "2 of its images were stored, 0 skipped, 0 refused") {
+		t.Errorf("got %s", got.Text)
 	}
-	server.awaitUploads(t, 1, 800)
+	s.awaitUploads(t, 1, 800)
 	other.Close()
-	server.awaitUploads(t, 0, 0)
+	s.awaitUploads(t, 0, 0)
 }
 
-// heldQueue looks at the budget whenever the engine makes room for an image, and
-// when it is pushed.
-type heldQueue struct {
-	engine
-	look func(what string, size int)
+// watchedQueue calls watch whenever the queue is asked for memory for an image, and when the image is pushed.
+type watchedQueue struct {
+	queue.Queue
+	watch func(call string, size int)
 }
 
-func (q *heldQueue) Buffer(size int) []byte {
-	q.look("buffer", size)
-	return q.engine.Buffer(size)
+func (q *watchedQueue) Buffer(size int) []byte {
+	q.watch("buffer", size)
+	return q.Queue.Buffer(size)
 }
 
-func (q *heldQueue) Push(ctx context.Context, session string, image []byte) (receipt, error) {
-	q.look("push", len(image))
-	return q.engine.Push(ctx, session, image)
+func (q *watchedQueue) Push(ctx context.Context, id string, image []byte) (queue.Receipt, error) {
+	q.watch("push", len(image))
+	return q.Queue.Push(ctx, id, image)
 }
 
-// The memory of an image is in the budget before it is taken, twice where the image
-// is copied, and until the image is in its queue.
-func TestUploadIsHeldUntilPushed(t *testing.T) {
+// The bytes of an image are reserved before its memory is taken, twice if the image is copied, and until the image is
+// in its queue.
+func TestUploadReservesUntilPushed(t *testing.T) {
 	t.Parallel()
-	f := memoryFixture(t, time.Minute)
-	q := &heldQueue{engine: f.engine}
-	f.engine = q
-	s, server := changedSite(t, f, func(*server) {})
-	image := photo(strings.Repeat("x", 200_000))
+	const overhead = 4 * (32 << 10) // what is reserved at most besides an image: it grows in steps
+	cfg := testConfig(t)
+	h := memoryHarness(t, cfg)
+	q := &watchedQueue{Queue: h.Queue}
+	s := newTestServer(t, cfg, h, withQueue(q))
+	image := smallJPEG(strings.Repeat("x", 200_000))
 	for _, way := range waysToSend {
-		var least, looks int64 = int64(len(image)), 0
+		least, calls := int64(len(image)), 0
 		if way.name != "sized" && way.name != "stream of parts" {
 			least *= 2
 		}
-		q.look = func(what string, size int) {
-			looks++
-			if n, held := server.uploads.underWay(); n != 1 || held < least || held > least+2*(blockSize+readAhead) {
-				t.Errorf("%s, %s: %d uploads hold %d bytes for an image of %d, want %d or a little more", way.name, what, n, held, size, least)
+		q.watch = func(call string, size int) {
+			calls++
+			if got := s.server.budget.Usage(); got.Uploads != 1 || got.Bytes < least || got.Bytes > least+overhead {
+				t.Errorf("%s, %s: %d uploads hold %d bytes for an image of %d, want %d or a little more",
+					way.name, call, got.Uploads, got.Bytes, size, least)
 			}
 		}
-		s.do(t, "POST", way.path+"x", way.framed(way.form(image)), "Content-Type: "+way.kind).wantStatus(t, 200)
-		server.awaitUploads(t, 0, 0)
-		if looks != 2 {
-			t.Errorf("%s: %d looks at the budget, want 2", way.name, looks)
+		s.Do(t, "POST", way.path+"x", way.framed(way.body(image)), "Content-Type: "+way.contentType).WantStatus(t, 200)
+		s.awaitUploads(t, 0, 0)
+		if calls != 2 {
+			t.Errorf("%s: %d calls, want 2", way.name, calls)
 		}
 	}
 }
 
-// Whoever hangs up holds nothing, in whatever state his upload was.
+// An upload whose client hangs up holds nothing, in whatever state it was.
 func TestUploadHangsUp(t *testing.T) {
 	t.Parallel()
-	s, server := changedSite(t, memoryFixture(t, time.Minute), func(s *server) { s.uploads.patience = 300 * time.Millisecond }, "UPLOAD_LIMIT=300k")
-	image := photo(strings.Repeat("x", 100_000))
+	s := newUploadServer(t, 300*time.Millisecond, "300k")
+	image := smallJPEG(strings.Repeat("x", 100_000))
 	for range 3 {
-		var conns []io.Closer
+		var conns []net.Conn
 		for _, way := range waysToSend { // more than there is room for: some wait
-			conn := s.dial(t)
-			body := way.form(image)[:60_000]
-			fmt.Fprintf(conn, "POST %sx HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 100000\r\n\r\n%s", way.path, way.kind, body)
+			conn := s.Dial(t)
+			fmt.Fprintf(conn, "POST %sx HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 100000\r\n\r\n%s",
+				way.path, way.contentType, way.body(image)[:60_000])
 			conns = append(conns, conn)
 		}
-		eventually(t, func() bool { n, held := server.uploads.underWay(); return n > 0 && held > 100_000 })
+		testkit.Eventually(t, func() bool {
+			got := s.server.budget.Usage()
+			return got.Uploads > 0 && got.Bytes > 100_000
+		})
 		for _, conn := range conns {
 			conn.Close()
 		}
-		server.awaitUploads(t, 0, 0)
+		s.awaitUploads(t, 0, 0)
 	}
-	if n := s.length(t, "x"); n != 0 {
+	if n := s.Len(t, "x"); n != 0 {
 		t.Errorf("%d images stored", n)
 	}
 }
@@ -239,33 +222,55 @@ func (c countingConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// What waits over HTTP/2 stays with the client, but for a small window.
-func TestUploadLimitOverHTTP2(t *testing.T) {
-	t.Parallel()
-	s := startSecure(t, true, "UPLOAD_LIMIT=2MiB")
-	var sent atomic.Int64
-	s.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+// startFullHTTP2 starts a server on which one upload holds all of UPLOAD_LIMIT, and a client that has one connection of
+// HTTP/2 to it. It returns a counter of the bytes that the client sends.
+func startFullHTTP2(t testing.TB, wait time.Duration) (s *secureServer, sent *atomic.Int64) {
+	t.Helper()
+	files := certtest.New(t)
+	p := startBounded(t, func(b *bounds) { b.uploadWait = wait }, append(tlsVars(files), "UPLOAD_LIMIT=2MiB")...)
+	s, sent = &secureServer{p, files, files.Client(t, true)}, new(atomic.Int64)
+	transport := s.client.Transport.(*http.Transport)
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-		return countingConn{conn, &sent}, err
+		return countingConn{conn, sent}, err
 	}
 	body, in := io.Pipe()
-	defer in.Close()
-	go s.client.Post("https://"+s.addr+"/image/first", "image/jpeg", body)
-	in.Write(make([]byte, 1<<20)) // in chunks: it holds all there is
-	eventually(t, func() bool { return sent.Load() > 1<<20 })
-	before := sent.Load()
+	t.Cleanup(func() { in.Close() })
+	go s.client.Post("https://"+s.Addr+"/image/first", "image/jpeg", body)
+	in.Write(make([]byte, 1<<20)) // in chunks: its bytes count twice
+	testkit.Eventually(t, func() bool { return sent.Load() > 1<<20 })
+	return s, sent
+}
+
+func TestUploadLimitOverHTTP2(t *testing.T) {
+	t.Parallel()
+	s, _ := startFullHTTP2(t, 100*time.Millisecond)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			got := s.do(t, "POST", "/image/second", bytes.NewReader(make([]byte, 1<<20)))
+			got := s.Do(t, "POST", "/image/second", bytes.NewReader(make([]byte, 1<<20)))
 			if got.StatusCode != 503 || got.ProtoMajor != 2 || got.Header.Get("Retry-After") != "1" {
-				t.Errorf("got %s %d, %s", got.Proto, got.StatusCode, got.body)
+				t.Errorf("got %s %d, %s", got.Proto, got.StatusCode, got.Text)
 			}
 		})
 	}
-	time.Sleep(time.Second) // half of their patience
-	if extra := sent.Load() - before; extra < connWindow/2 || extra > connWindow+32<<10 {
-		t.Errorf("4 uploads that wait have sent %d bytes, want %d", extra, connWindow)
-	}
 	all.Wait()
+}
+
+// Uploads over HTTP/2 that wait for bytes stay with their client, except for the small window of their connection.
+func TestUploadWaitsOverHTTP2(t *testing.T) {
+	t.Parallel()
+	const window = 256 << 10
+	s, sent := startFullHTTP2(t, time.Minute)
+	before := sent.Load()
+	for range 4 {
+		body := bytes.NewReader(make([]byte, 1<<20))
+		req := testkit.Must(http.NewRequestWithContext(t.Context(), "POST", "https://"+s.Addr+"/image/second", body))(t)
+		go s.client.Do(req)
+	}
+	testkit.Eventually(t, func() bool { return sent.Load()-before >= window/2 })
+	time.Sleep(300 * time.Millisecond) // more would come now
+	if extra := sent.Load() - before; extra > window+32<<10 {
+		t.Errorf("4 uploads that wait have sent %d bytes, want %d", extra, window)
+	}
 }

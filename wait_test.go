@@ -1,352 +1,372 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/redistest"
+	"github.com/image-streamer/image-streamer/internal/relaytest"
+	"github.com/image-streamer/image-streamer/internal/session"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// liveSite is a site with its server at hand, to know who waits and who watches.
-type liveSite struct {
-	*site
-	server *server
-}
-
-// onLiveSites is onSites for tests about those who wait.
-func onLiveSites(t *testing.T, test func(t *testing.T, s *liveSite), vars ...string) {
-	cfg := testConfig(t, vars...)
-	for _, name := range []string{"memory", "redis"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, newLiveSite(t, cfg, engines[name](t, cfg.expire)))
-		})
-	}
-}
-
-func newLiveSite(t testing.TB, cfg config, f *fixture) *liveSite {
+// startWaiting starts consumers that wait for a session, one after the other.
+func (s *testServer) startWaiting(t testing.TB, id string, consumers int) (answers []*relaytest.Pending) {
 	t.Helper()
-	s := newServer(cfg, f, slog.New(slog.DiscardHandler))
-	listener := httptest.NewUnstartedServer(s.routes())
-	listener.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		return context.WithValue(ctx, connKey{}, conn)
+	for i := range consumers {
+		answers = append(answers, s.GetLater(t, "/image/"+id+"?wait=60"))
+		testkit.Eventually(t, func() bool { return s.server.waiters.Len(id) == i+1 })
 	}
-	listener.Start()
-	t.Cleanup(listener.Close)
-	return &liveSite{&site{f, listener.Listener.Addr().String()}, s}
+	return answers
 }
-
-// waiting returns how many consumers stand in line for a session.
-func (s *liveSite) waiting(session string) int {
-	s.server.lines.mu.Lock()
-	defer s.server.lines.mu.Unlock()
-	l := s.server.lines.all[session]
-	if l == nil {
-		return 0
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.waiting)
-}
-
-// watching returns how many viewers and waiting readers a session has.
-func (s *liveSite) watching(session string) int {
-	s.server.feeds.mu.Lock()
-	defer s.server.feeds.mu.Unlock()
-	if f := s.server.feeds.all[session]; f != nil {
-		return f.viewers
-	}
-	return 0
-}
-
-// reply is the answer to a request that waits.
-type reply struct {
-	*http.Response
-	err error
-	at  time.Time
-}
-
-// later sends a request in the background.
-func (s *site) later(t testing.TB, path string) <-chan reply {
-	t.Helper()
-	req := must(http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.addr+path, nil))(t)
-	answer := make(chan reply, 1)
-	go func() {
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err == nil {
-			var body []byte
-			body, err = io.ReadAll(resp.Body)
-			resp.Body.Close()
-			resp.Body = io.NopCloser(bytes.NewReader(body))
-		}
-		answer <- reply{resp, err, time.Now()}
-	}()
-	return answer
-}
-
-// answered waits for the answer to later, which has to keep the rules for all.
-func answered(t testing.TB, answer <-chan reply) (response, time.Time) {
-	t.Helper()
-	select {
-	case r := <-answer:
-		return received(t, must(r.Response, r.err)(t), http.MethodGet), r.at
-	case <-time.After(15 * time.Second):
-		t.Fatal("no answer within 15 s")
-		panic("not reached")
-	}
-}
-
-// delays is how long things took.
-type delays []time.Duration
-
-// want checks that things took no longer than they may, half of them and all.
-func (d delays) want(t testing.TB, what string, half, all time.Duration) {
-	t.Helper()
-	slices.Sort(d)
-	median, worst := d[len(d)/2], d[len(d)-1]
-	t.Logf("%s: median %s, worst %s of %d", what, median, worst, len(d))
-	if median > half || worst > all {
-		t.Errorf("%s: took %s, want at most %s for half of them and %s for all", what, d, half, all)
-	}
-}
-
-// Who is told of an image has it at once; on a busy machine at least sooner than by
-// the next poll, a second after the last one.
-const (
-	atOnce = 200 * time.Millisecond
-	noPoll = 800 * time.Millisecond
-)
 
 func TestWaitAnswersAtOnce(t *testing.T) {
 	t.Parallel()
-	onLiveSites(t, func(t *testing.T, s *liveSite) {
-		session, took := newSession(), delays{}
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id, latency := session.New(), newLatencies(t)
 		for i := range 20 {
-			answer := s.later(t, "/image/"+session+"?wait=10")
-			eventually(t, func() bool { return s.waiting(session) == 1 })
+			answer := s.startWaiting(t, id, 1)[0]
 			image := fmt.Sprint("image ", i+1)
-			begun := time.Now()
-			s.push(t, session, image)
-			got, at := answered(t, answer)
-			took = append(took, at.Sub(begun))
-			if got.body != image || got.Header.Get("X-Sequence") != strconv.Itoa(i+1) || got.Header.Get("X-Queue-Length") != "0" {
-				t.Errorf("got %q, headers %v, want %q", got.body, got.Header, image)
+			latency.begin()
+			s.PushImage(t, id, image)
+			got, _ := answer.Answer(t)
+			latency.end()
+			if got.Text != image || got.Header.Get("X-Sequence") != strconv.Itoa(i+1) ||
+				got.Header.Get("X-Queue-Length") != "0" {
+				t.Errorf("got %q, headers %v, want %q", got.Text, got.Header, image)
 			}
+			testkit.Eventually(t, func() bool { return s.server.waiters.Len(id) == 0 })
 		}
-		took.want(t, "push to waiting consumer", atOnce, noPoll)
-		if s.waiting(session) > 0 || s.length(t, session) > 0 {
-			t.Errorf("%d wait, %d images are left", s.waiting(session), s.length(t, session))
+		latency.want(t, "push to waiting consumer", atOnce, beforePoll)
+		if n := s.Len(t, id); n > 0 {
+			t.Errorf("%d images are left", n)
 		}
 	})
 }
 
-// A consumer waits at one server for what is pushed to another, and a viewer sees
-// it there too.
+// A consumer waits at one server for what is pushed to another, and a viewer sees it there too.
 func TestWaitAcrossServers(t *testing.T) {
 	t.Parallel()
-	addr := useRedis(t).addr
+	addr := redistest.Use(t).Addr
 	in, out := startServer(t, "", "REDIS_HOST="+addr), startServer(t, "", "REDIS_HOST="+addr)
-	session, took, shown := newSession(), delays{}, delays{}
-	v := out.watch(t, "/stream/"+session)
+	id, taken, shown := session.New(), newLatencies(t), newLatencies(t)
+	v := out.Watch(t, "/stream/"+id)
 	for i := range 20 {
-		answer := out.later(t, "/image/"+session+"?wait=10")
-		time.Sleep(30 * time.Millisecond) // it waits by then: if not, the image waits
-		begun := time.Now()
-		in.do(t, "POST", "/image/"+session, strings.NewReader(fmt.Sprint("image ", i))).wantStatus(t, 200)
-		got, at := answered(t, answer)
-		took = append(took, at.Sub(begun))
-		if got.body != fmt.Sprint("image ", i) {
-			t.Errorf("got %q, want image %d", got.body, i)
+		answer := out.GetLater(t, "/image/"+id+"?wait=60")
+		testkit.Eventually(t, func() bool { return out.Scrape(t).Value(t, "waiting_readers") == 1 })
+		image := fmt.Sprint("image ", i)
+		taken.begin()
+		shown.begin()
+		in.Do(t, "POST", "/image/"+id, strings.NewReader(image)).WantStatus(t, 200)
+		got, _ := answer.Answer(t)
+		taken.end()
+		v.Want(t, image)
+		shown.end()
+		if got.Text != image {
+			t.Errorf("got %q, want image %d", got.Text, i)
 		}
-		shown = append(shown, v.want(t, fmt.Sprint("image ", i)).at.Sub(begun))
+		testkit.Eventually(t, func() bool { return out.Scrape(t).Value(t, "waiting_readers") == 0 })
 	}
-	took.want(t, "POST to waiting consumer of another server", atOnce, noPoll)
-	shown.want(t, "POST to viewer of another server", atOnce, noPoll)
+	taken.want(t, "POST to waiting consumer of another server", atOnce, beforePoll)
+	shown.want(t, "POST to viewer of another server", atOnce, beforePoll)
 }
 
-// Who waits for nothing gets No Data when the time is over, and at once without
-// a wait.
+// A reader that waits in vain gets No Data when its time is over, and without a wait at once.
 func TestWaitEnds(t *testing.T) {
 	t.Parallel()
-	onLiveSites(t, func(t *testing.T, s *liveSite) {
-		full, empty := newSession(), newSession()
-		s.push(t, full, "present")
+	onEngines(t, func(t *testing.T, s *testServer) {
+		full, empty := session.New(), session.New()
+		s.PushImage(t, full, "present")
 		const wait = 400 * time.Millisecond
 		rows := []struct {
-			path, session string
-			least         time.Duration
+			path, id string
+			least    time.Duration
 		}{
+			{"/image/%s?wait=0", empty, 0},
+			{"/image/%s?after=7", empty, 0},
+			{"/snapshot/%s", empty, 0},
+			{"/snapshot/%s?wait=0&max_age=1", empty, 0},
 			{"/image/%s?wait=0.4", empty, wait},
 			{"/image/%s?wait=0.4&after=0", empty, wait},
 			{"/image/%s?wait=0.4&after=1", full, wait},
 			{"/snapshot/%s?wait=0.4", empty, wait},
 			{"/snapshot/%s?wait=0.4", full, wait},
 			{"/snapshot/%s?wait=0.4&max_age=9", empty, wait},
-			{"/image/%s?wait=0", empty, 0},
-			{"/image/%s?after=7", empty, 0},
-			{"/snapshot/%s", empty, 0},
-			{"/snapshot/%s?wait=0&max_age=1", empty, 0},
 		}
-		begun := time.Now()
-		var answers []<-chan reply
+		begun, latency := time.Now(), newLatencies(t)
+		latency.begin()
+		var answers []*relaytest.Pending
 		for _, row := range rows {
-			answers = append(answers, s.later(t, fmt.Sprintf(row.path, row.session)))
+			answers = append(answers, s.GetLater(t, fmt.Sprintf(row.path, row.id)))
 		}
 		for i, row := range rows {
-			got, at := answered(t, answers[i])
-			if took := at.Sub(begun); took < row.least || took > row.least+1500*time.Millisecond {
+			got, at := answers[i].Answer(t)
+			if took, most := at.Sub(begun), row.least+1500*time.Millisecond; took < row.least || latency.elapsed() > most {
 				t.Errorf("%s: answered after %s, want about %s", row.path, took, row.least)
 			}
-			if got.StatusCode != 200 || !got.isNoData() {
-				t.Errorf("%s: got status %d, %.99q, want No Data", row.path, got.StatusCode, got.body)
+			if got.StatusCode != 200 || !got.IsNoData() {
+				t.Errorf("%s: got status %d, %.99q, want No Data", row.path, got.StatusCode, got.Text)
 			}
 		}
 	})
 }
 
-// Those who wait for one session get an image each, who came first first.
-func TestWaitInLine(t *testing.T) {
+// Consumers that wait for one session get an image each, in the order in which they came.
+func TestWaitKeepsOrder(t *testing.T) {
 	t.Parallel()
-	onLiveSites(t, func(t *testing.T, s *liveSite) {
-		session := newSession()
-		line := func(places int) (answers []<-chan reply) {
-			for i := range places {
-				answers = append(answers, s.later(t, "/image/"+session+"?wait=10"))
-				eventually(t, func() bool { return s.waiting(session) == i+1 })
-			}
-			return answers
-		}
-		for i, answer := range line(8) {
-			s.push(t, session, fmt.Sprint("one by one: ", i))
-			if got, _ := answered(t, answer); got.body != fmt.Sprint("one by one: ", i) {
-				t.Errorf("place %d: got %q", i, got.body)
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id := session.New()
+		for i, answer := range s.startWaiting(t, id, 8) {
+			s.PushImage(t, id, fmt.Sprint("one by one: ", i))
+			if got, _ := answer.Answer(t); got.Text != fmt.Sprint("one by one: ", i) {
+				t.Errorf("consumer %d: got %q", i, got.Text)
 			}
 		}
-		took := delays{}
+		latency := newLatencies(t)
 		for range 12 {
-			answers, seen := line(8), map[string]int{}
-			begun := time.Now()
+			answers, seen := s.startWaiting(t, id, 8), map[string]int{}
+			latency.begin()
 			for i := range answers {
-				s.push(t, session, fmt.Sprint("all at once: ", i))
+				s.PushImage(t, id, fmt.Sprint("all at once: ", i))
 			}
 			for _, answer := range answers {
-				got, at := answered(t, answer)
-				took = append(took, at.Sub(begun))
-				seen[got.body]++
+				got, _ := answer.Answer(t)
+				latency.end()
+				seen[got.Text]++
 			}
-			if len(seen) != len(answers) || s.length(t, session) > 0 {
-				t.Errorf("got %v, and %d left, want %d images once each", seen, s.length(t, session), len(answers))
+			if left := s.Len(t, id); len(seen) != len(answers) || left > 0 {
+				t.Errorf("got %v, and %d left, want %d images once each", seen, left, len(answers))
 			}
-			eventually(t, func() bool { return s.waiting(session) == 0 })
+			testkit.Eventually(t, func() bool { return s.server.waiters.Len(id) == 0 })
 		}
-		took.want(t, "8 pushes to 8 who wait", atOnce, noPoll)
+		latency.want(t, "8 pushes to 8 waiting consumers", atOnce, beforePoll)
 	})
 }
 
 // A consumer that hangs up while it waits costs no image.
-func TestWaitHangsUp(t *testing.T) {
+func TestWaitingConsumerHangsUp(t *testing.T) {
 	t.Parallel()
-	onLiveSites(t, func(t *testing.T, s *liveSite) {
-		session := newSession()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id := session.New()
 		for i := range 40 {
-			conn := s.dial(t)
-			fmt.Fprintf(conn, "GET /image/%s?wait=10 HTTP/1.1\r\nHost: x\r\n\r\n", session)
-			eventually(t, func() bool { return s.waiting(session) == 1 })
+			conn := s.Hold(t, "/image/"+id+"?wait=60")
+			testkit.Eventually(t, func() bool { return s.server.waiters.Len(id) == 1 })
 			conn.Close()
-			eventually(t, func() bool { return s.waiting(session) == 0 })
+			testkit.Eventually(t, func() bool { return s.server.waiters.Len(id) == 0 })
 			image := fmt.Sprint("image ", i)
-			s.do(t, "POST", "/image/"+session, strings.NewReader(image)).wantStatus(t, 200)
-			if got := s.get(t, "/image/"+session); got.body != image {
-				t.Errorf("round %d: got %.99q, want %q", i, got.body, image)
+			s.Do(t, "POST", "/image/"+id, strings.NewReader(image)).WantStatus(t, 200)
+			if got := s.Get(t, "/image/"+id); got.Text != image {
+				t.Errorf("round %d: got %.99q, want %q", i, got.Text, image)
 			}
 		}
 	})
 }
 
-// An image that comes back is for the first who waits, at once.
-func TestWaitForPutBack(t *testing.T) {
+// A consumer that hangs up right before an image comes costs no image either, although net/http has not noticed yet.
+func TestWaitingConsumerHangsUpBeforePush(t *testing.T) {
 	t.Parallel()
-	onLiveSites(t, func(t *testing.T, s *liveSite) {
-		took := delays{}
-		for range 5 {
-			session := newSession()
-			s.push(t, session, "image")
-			held := must(s.Pop(t.Context(), session))(t)
-			answer := s.later(t, "/image/"+session+"?wait=10")
-			eventually(t, func() bool { return s.waiting(session) == 1 })
-			time.Sleep(20 * time.Millisecond) // it has found nothing
-			begun := time.Now()
-			s.Settle(held, false)
-			got, at := answered(t, answer)
-			took = append(took, at.Sub(begun))
-			if got.body != "image" || got.Header.Get("X-Sequence") != "1" {
-				t.Errorf("got %q, X-Sequence %s", got.body, got.Header.Get("X-Sequence"))
+	onEngines(t, func(t *testing.T, s *testServer) {
+		for i := range 200 {
+			id := session.New()
+			conn := s.Hold(t, "/image/"+id+"?wait=60")
+			testkit.Eventually(t, func() bool { return s.server.waiters.Len(id) == 1 })
+			conn.Close()
+			image := fmt.Sprint("image ", i)
+			s.Do(t, "POST", "/image/"+id, strings.NewReader(image)).WantStatus(t, 200)
+			if got := s.Get(t, "/image/"+id+"?wait=10"); got.Text != image {
+				t.Fatalf("image %d of 200 was lost", i)
 			}
 		}
-		took.want(t, "put back to waiting consumer", atOnce, noPoll)
 	})
 }
 
-// onPrograms runs a test on the whole program, with the embedded queue and on Redis.
-func onPrograms(t *testing.T, test func(t *testing.T, p *program), vars ...string) {
-	for name, redisHost := range map[string]func() string{
-		"embedded": func() string { return "" },
-		"redis":    func() string { return useRedis(t).addr },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, startServer(t, "", append([]string{"REDIS_HOST=" + redisHost()}, vars...)...))
+// An image that comes back goes to the first consumer that waits, at once.
+func TestWaitForRequeuedImage(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		emptyPops := func() float64 { return s.Scrape(t).Value(t, "empty_pops_total") }
+		latency := newLatencies(t)
+		for range 5 {
+			id := session.New()
+			s.PushImage(t, id, "image")
+			delivery, before := s.PopImage(t, id), emptyPops()
+			answer := s.startWaiting(t, id, 1)[0]
+			testkit.Eventually(t, func() bool { return emptyPops() >= before+2 }) // at first, and as it began to wait
+			latency.begin()
+			delivery.Requeue()
+			got, _ := answer.Answer(t)
+			latency.end()
+			if got.Text != "image" || got.Header.Get("X-Sequence") != "1" {
+				t.Errorf("got %q, X-Sequence %s", got.Text, got.Header.Get("X-Sequence"))
+			}
+		}
+		latency.want(t, "requeue to waiting consumer", atOnce, beforePoll)
+	})
+}
+
+// Readers that wait and viewers share what connections there are to Redis, and each consumer gets an image of its own.
+func TestManyWaitOnFewConnections(t *testing.T) {
+	t.Parallel()
+	const sessions, waiting, viewers = 20, 50, 10 // of each session
+	r := redistest.Own(t)
+	rdb := r.Client(t)
+	cfg := testConfig(t, "MAX_VIEWERS=2000")
+	s := newTestServer(t, cfg, harnessOn(t, cfg, r))
+	var answers []*relaytest.Pending
+	var ids []string
+	for range sessions {
+		id := session.New()
+		ids = append(ids, id)
+		for range waiting {
+			answers = append(answers, s.GetLater(t, "/image/"+id+"?wait=60"))
+		}
+		for range viewers {
+			s.Watch(t, "/stream/"+id)
+		}
+	}
+	for _, id := range ids {
+		testkit.Eventually(t, func() bool {
+			return s.server.waiters.Len(id) == waiting && s.server.hub.Len(id) == viewers
 		})
+	}
+	for range 5 {
+		time.Sleep(100 * time.Millisecond)
+		var connections int
+		info := testkit.Must(rdb.Info(t.Context(), "clients").Result())(t)
+		_, rest, _ := strings.Cut(info, "connected_clients:")
+		if fmt.Sscan(rest, &connections); connections == 0 || connections >= 80 {
+			t.Fatalf("%d consumers and %d viewers hold %d connections to Redis",
+				sessions*waiting, sessions*viewers, connections)
+		}
+	}
+	for i := range waiting {
+		for _, id := range ids {
+			s.PushImage(t, id, fmt.Sprint(id, i))
+		}
+	}
+	seen := map[string]bool{}
+	for _, answer := range answers {
+		got, _ := answer.Answer(t)
+		seen[got.Text] = true
+	}
+	if len(seen) != sessions*waiting {
+		t.Errorf("%d consumers got %d different images", sessions*waiting, len(seen))
 	}
 }
 
-// SIGTERM: who waits gets No Data, a stream ends behind a whole frame, and the
-// program ends soon, with status 0.
+// deafQueue loses every notification.
+type deafQueue struct{ queue.Queue }
+
+func (deafQueue) Subscribe(string, queue.Subscriber) (cancel func()) { return func() {} }
+
+// A notification that gets lost is a delay of about a poll period.
+func TestNotificationsLost(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	for name, newHarness := range engines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t, cfg)
+			newTestServer(t, cfg, h, withQueue(deafQueue{h.Queue})).wantDelayed(t, session.New(), func() {})
+		})
+	}
+	t.Run("connection cut", func(t *testing.T) {
+		t.Parallel()
+		r := redistest.Own(t)
+		rdb := r.Client(t)
+		s := &testServer{harnessOn(t, cfg, r), &startServer(t, "", "REDIS_HOST="+r.Addr).Client, nil}
+		for range 2 {
+			id := session.New()
+			s.wantDelayed(t, id, func() {
+				channel := "*:notify:" + id
+				testkit.Eventually(t, func() bool { return len(rdb.PubSubChannels(t.Context(), channel).Val()) > 0 })
+				if n := testkit.Must(rdb.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Int())(t); n == 0 {
+					t.Error("there was no subscription to cut")
+				}
+			})
+		}
+	})
+}
+
+// wantDelayed calls cut while a viewer and readers of each kind wait, and checks that an image reaches all of them.
+func (s *testServer) wantDelayed(t *testing.T, id string, cut func()) {
+	t.Helper()
+	v := s.Watch(t, "/stream/"+id)
+	var answers []*relaytest.Pending
+	for _, path := range []string{"/image/%s?after=0&wait=60", "/snapshot/%s?wait=60&max_age=60", "/image/%s?wait=60"} {
+		answers = append(answers, s.GetLater(t, fmt.Sprintf(path, id)))
+	}
+	s.awaitViewers(t, 1, len(answers))
+	cut()
+	latency := newLatencies(t)
+	latency.begin()
+	s.PushImage(t, id, "image")
+	v.Want(t, "image")
+	latency.end()
+	for _, answer := range answers {
+		if got, _ := answer.Answer(t); got.Text != "image" {
+			t.Errorf("got %.99q", got.Text)
+		}
+		latency.end()
+	}
+	latency.want(t, "push to readers that missed the notification", 2*pollPeriod, 2*pollPeriod+pollPeriod/2)
+	v.Conn.Close()
+	s.awaitViewers(t, 0, 0)
+}
+
+// After SIGTERM a reader that waits gets No Data, a stream ends behind a whole frame, and the program ends soon, with
+// status 0.
 func TestStopEndsWaiting(t *testing.T) {
 	t.Parallel()
 	onPrograms(t, func(t *testing.T, p *program) {
-		session, image := newSession(), strings.Repeat("\x00image\xff", 20<<10)
-		var answers []<-chan reply
+		id, image := session.New(), strings.Repeat("\x00image\xff", 20<<10)
+		var answers []*relaytest.Pending
 		for _, path := range []string{
-			"/image/%s?wait=30", "/image/%s?wait=30", "/image/%s?wait=30&after=0", "/snapshot/%s?wait=30",
+			"/image/%s?wait=60", "/image/%s?wait=60", "/image/%s?wait=60&after=0", "/snapshot/%s?wait=60",
 		} {
-			answers = append(answers, p.later(t, fmt.Sprintf(path, newSession())))
+			answers = append(answers, p.GetLater(t, fmt.Sprintf(path, session.New())))
 		}
-		var screens []*screen
+		var viewers []*relaytest.Viewer
 		for range 3 {
-			screens = append(screens, p.watch(t, "/stream/"+session))
+			viewers = append(viewers, p.Watch(t, "/stream/"+id))
 		}
-		pushed := inBackground(t, 3*time.Millisecond, func() {
-			if resp, err := http.Post("http://"+p.addr+"/image/"+session, "", strings.NewReader(image)); err == nil {
+		stopPushing := relaytest.Repeat(3*time.Millisecond, func() {
+			if resp, err := http.Post(p.URL("/image/"+id), "", strings.NewReader(image)); err == nil {
 				resp.Body.Close()
 			}
 		})
-		time.Sleep(200 * time.Millisecond) // all of them wait: nothing outside shows that
+		defer stopPushing()
+		for _, v := range viewers {
+			for range 3 {
+				testkit.Must(v.Next())(t)
+			}
+		}
+		testkit.Eventually(t, func() bool { return p.Scrape(t).Value(t, "waiting_readers") == float64(len(answers)) })
+		stopwatch := testkit.StartStopwatch(t)
 		p.stop()
 		for _, answer := range answers {
-			if got, _ := answered(t, answer); got.StatusCode != 200 || !got.isNoData() {
-				t.Errorf("who waited: got status %d, %.99q, want No Data", got.StatusCode, got.body)
+			if got, _ := answer.Answer(t); got.StatusCode != 200 || !got.IsNoData() {
+				t.Errorf("a reader that waited: got status %d, %.99q, want No Data", got.StatusCode, got.Text)
 			}
 		}
-		for _, v := range screens {
-			frames, err := 0, error(nil)
-			for ; err == nil; frames++ {
-				_, err = v.next()
+		for _, v := range viewers {
+			var err error
+			for err == nil {
+				_, err = v.Next()
 			}
-			if err != io.EOF || frames < 3 {
-				t.Errorf("a stream ended with %v after %d frames, want a clean end after some", err, frames)
+			if err != io.EOF {
+				t.Errorf("a stream ended with %v, want a clean end", err)
 			}
 		}
-		p.wantExit(t, 0, 2*time.Second)
-		pushed()
+		p.wantExit(t, 0, time.Minute)
+		if took := stopwatch.Elapsed(); took > 2*time.Second {
+			t.Errorf("ended after %s, want at most 2 s", took)
+		}
 	})
 }

@@ -1,4 +1,5 @@
-# The stack of docker-compose.yml, from a fresh clone, looked at from outside.
+# Builds and starts the stack of docker-compose.yml from a fresh clone, and checks
+# it as its users see it.
 
 project=
 most_image_bytes=15000000
@@ -37,7 +38,7 @@ prove_compose() {
   compose down -v
 }
 
-# find_app learns the container and the address of the server.
+# find_app sets app and url: the container of the server, and its address.
 find_app() {
   app=$(compose ps -q app)
   url=http://$(compose port app 3000)
@@ -77,18 +78,19 @@ image_is_small() {
   echo "ok: the image has $bytes bytes, at most $most_image_bytes"
 }
 
-# fetch PATH asks the server; header NAME tells of its answer.
+# fetch PATH gets an answer of the server; header NAME prints one of its headers,
+# and first_bytes COUNT the beginning of its body in hex.
 fetch() { curl -sS --max-time 5 -o "$work/body" -D "$work/headers" "$url$1"; }
 first_bytes() { head -c "$1" "$work/body" | od -An -tx1; }
 header() { tr -d '\r' <"$work/headers" | awk -F ': ' -v name="$1" 'tolower($1) == tolower(name) { print $2 }'; }
 
-# expect WHAT GOT WANT
+# expect WHAT GOT WANT fails the run if GOT is not WANT.
 expect() {
   [ "$2" = "$3" ] || fail "$1: got '$2', want '$3'"
   echo "ok: $1: $2"
 }
 
-# await WHAT SECONDS COMMAND... tries until it works.
+# await WHAT SECONDS COMMAND... repeats a command until it succeeds.
 await() {
   local what=$1 deadline=$((SECONDS + $2))
   shift 2

@@ -1,4 +1,4 @@
-# The Docker engine: the one that runs, or else one of this run's own.
+# The Docker engine: one that is running already, or one that this run starts.
 
 engine= # pid of the engine that this run started
 
@@ -9,7 +9,7 @@ start_engine() {
   fi
   grep -q '^cgroup' /proc/mounts || mount_cgroups
   if ! grep -qsx dockerd /proc/[0-9]*/comm; then
-    # Left by an engine that was killed, these may name somebody else's process by now.
+    # An engine that was killed leaves these files. Their process ids may belong to other processes by now.
     rm -f /run/docker.pid /run/docker/containerd/containerd.pid
   fi
   setsid dockerd >"$work/dockerd.log" 2>&1 &

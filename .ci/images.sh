@@ -1,5 +1,5 @@
 # Local base images, for machines that reach no image registry. They stand in for
-# golang and redis and are made of what the machine has: Debian's redis-server,
+# golang and redis. They are made of what the machine has: Debian's redis-server,
 # the installed Go, and the modules that go.mod names.
 
 label=image-streamer-ci=$$-$(date +%s) # on what this run makes, and on containers of it
@@ -10,7 +10,7 @@ make_base_images() {
   redis=$(redis-server --version | sed 's/.* v=\([^ ]*\) .*/\1/')
   export GO_IMAGE=image-streamer-ci/go:${go#go}
   export REDIS_IMAGE=image-streamer-ci/redis:$redis-debian
-  export DOCKER_BUILDKIT=0 # the least that must do
+  export DOCKER_BUILDKIT=0 # the legacy builder: a Dockerfile that suits it suits the others too
 
   make_go_image
   make_redis_image
@@ -19,7 +19,8 @@ make_base_images() {
 }
 
 # make_go_image makes what a golang image is to the Dockerfile: Go, a shell and
-# ca-certificates; and a module proxy of files, as no other is to be reached.
+# ca-certificates. It adds a module proxy made of files, because the build may
+# not reach any other.
 make_go_image() {
   local tree=$work/go proxy
   mkdir -p "$tree"/{go/proxy,tmp,root,usr/local/go}
@@ -59,7 +60,8 @@ SH
     'ENTRYPOINT ["/entrypoint"]' 'CMD ["redis-server"]'
 }
 
-# add_program TREE FILE TARGET copies a program and the libraries it is linked to.
+# add_program TREE FILE TARGET copies a program, and the libraries it is linked to,
+# into a tree.
 add_program() {
   local library
   install -D "$2" "$1$3"
@@ -81,8 +83,8 @@ import_image() {
   [ -z "$before" ] || docker rmi "$before" >/dev/null 2>&1 || true # may be in use
 }
 
-# remove_images removes what this run made: also containers that tests left behind,
-# and the stages that the builder leaves without a name, which inherit the label.
+# remove_images removes what this run made, containers that tests left behind, and
+# the stages that the builder leaves without a name, which inherit the label.
 remove_images() {
   docker ps -aq --filter "label=$label" | xargs -r docker rm -f -v
   docker image ls --filter "label=$label" --format '{{.Repository}}:{{.Tag}}' | grep -v '<none>' | xargs -r docker rmi

@@ -1,9 +1,9 @@
 --[[
-count_sessions.lua: count the sessions of one index shard.
+count_sessions.lua: count the open sessions of one index shard.
 
-KEYS[1]  sessions  zset  is:{b}:sessions  session, scored by when it is over (Unix us)
+KEYS[1]  sessions  zset  is:{b}:sessions  session, scored by its end (Unix us)
 
-Returns  the sessions that are not over
+Returns  the sessions whose end has not come
 
 Cost     O(log n).
 ]]

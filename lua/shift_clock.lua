@@ -1,17 +1,17 @@
 --[[
-shift_clock.lua: move a session's queue back behind a clock that stepped back.
+shift_clock.lua: move a session's arrival times back after the clock stepped back.
 
-The images keep their order and their distances; the newest counts as arrived
-now, which is the least age it can have. Without this they would live longer
-by the size of the step.
+The images keep their order and their distances; the newest counts as arrived now, which is the least age it can have.
+Without this the images would live longer by the size of the step.
+The format of members is that of internal/redisqueue/keys.go.
 
-KEYS[1]  queue     zset  is:{b}:queue:<session>  <sequence>:<before>:<id>, scored by arrival (Unix us)
-KEYS[2]  meta      hash  is:{b}:meta:<session>   sequence; newest: latest arrival (Unix us)
-KEYS[3]  sessions  zset  is:{b}:sessions         session, scored by when it is over (Unix us)
+KEYS[1]  queue     zset  is:{b}:queue:<session>  members, scored by arrival (Unix us)
+KEYS[2]  meta      hash  is:{b}:meta:<session>   newest: latest arrival (Unix us)
+KEYS[3]  sessions  zset  is:{b}:sessions         session, scored by its end (Unix us)
 
 ARGV[1]  session   text
 ARGV[2]  images    text  key prefix of the bytes, is:{b}:image:
-ARGV[3]  life      ms    of an image
+ARGV[3]  ttl       ms    of an image
 
 Returns  the images moved
 
@@ -20,7 +20,7 @@ Cost     O(n log n) for the n images of the session, once for each step of the c
 ]]
 
 local queue, meta, sessions = KEYS[1], KEYS[2], KEYS[3]
-local session, images, life = ARGV[1], ARGV[2], ARGV[3]
+local session, images, ttl = ARGV[1], ARGV[2], ARGV[3]
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -33,10 +33,10 @@ for i = 1, #members, 2 do
   local arrival = members[i + 1] - ahead
   local id = string.match(members[i], '^%d+:%d+:(.+)$')
   redis.call('ZADD', queue, 'XX', arrival, members[i])
-  redis.call('PEXPIRE', images .. id, math.max(1, math.floor(life - (now - arrival) / 1000)))
+  redis.call('PEXPIRE', images .. id, math.max(1, math.floor(ttl - (now - arrival) / 1000)))
 end
-redis.call('PEXPIRE', queue, life)
+redis.call('PEXPIRE', queue, ttl)
 redis.call('HSET', meta, 'newest', now)
-redis.call('ZADD', sessions, now + life * 1250, session)
-redis.call('PEXPIRE', sessions, math.ceil(life * 1.25))
+redis.call('ZADD', sessions, now + ttl * 1250, session)
+redis.call('PEXPIRE', sessions, math.ceil(ttl * 1.25))
 return #members / 2

@@ -1,11 +1,11 @@
 --[[
 stats.lua: list the sessions of one index shard with their live images.
 
-KEYS[1]  sessions  zset  is:{b}:sessions  session, scored by when it is over (Unix us)
+KEYS[1]  sessions  zset   is:{b}:sessions  session, scored by its end (Unix us)
 
 ARGV[1]  queues    text   key prefix of the queues, is:{b}:queue:
-ARGV[2]  life      ms     of an image
-ARGV[3]  offset    count  live index entries to pass over
+ARGV[2]  ttl       ms     of an image
+ARGV[3]  skip      count  live index entries to pass over
 ARGV[4]  limit     count  live index entries to read at most
 
 Returns  {read, session, images, session, images, ...}
@@ -17,13 +17,13 @@ Cost     O(limit log n).
 ]]
 
 local sessions = KEYS[1]
-local queues, life, offset, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local queues, ttl, skip, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local live = string.format('(%.0f', now - life * 1000)
+local live = string.format('(%.0f', now - ttl * 1000)
 local current = string.format('(%.0f', now)
-local names = redis.call('ZRANGE', sessions, current, '+inf', 'BYSCORE', 'LIMIT', offset, limit)
+local names = redis.call('ZRANGE', sessions, current, '+inf', 'BYSCORE', 'LIMIT', skip, limit)
 local found = { #names }
 for _, session in ipairs(names) do
   local images = redis.call('ZCOUNT', queues .. session, live, '+inf')

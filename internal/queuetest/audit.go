@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -44,10 +45,11 @@ type Load struct {
 	Producers int
 	Consumers int
 	Images    int           // of each producer
-	Requeue   int           // one delivery in so many is requeued; 0: none
+	Requeue   int           // one delivery in this many is requeued, at random; 0: none
 	Size      int           // bytes of an image, beyond its id and checksum
-	Pause     time.Duration // of a producer and of a consumer after each call
+	Pause     time.Duration // of each producer and consumer, between its calls
 	Heal      func()        // called before the sessions are drained; nil: nothing to call
+	Silence   time.Duration // after which images that have not come are missing; 0: so long that they surely are
 }
 
 // Run pushes and pops side by side, then drains the sessions.
@@ -82,18 +84,26 @@ func (a *Audit) Run(t *testing.T, target Target, load Load) {
 	if load.Heal != nil {
 		load.Heal()
 	}
-	a.Drain(ctx, target, load.Sessions)
+	a.drain(ctx, target, load.Sessions, cmp.Or(load.Silence, defaultSilence))
 	if ctx.Err() != nil {
 		t.Fatal("the load did not finish in time")
 	}
 }
 
-// Drain pops until every acknowledged image was delivered, or nothing has come for three seconds.
+// Drain pops until every acknowledged image was delivered, or nothing has come for a while, and then until each session
+// is empty.
 func (a *Audit) Drain(ctx context.Context, target Target, sessions []string) {
-	for quiet := time.Now(); ctx.Err() == nil && time.Since(quiet) < 3*time.Second && len(a.Missing()) > 0; {
+	a.drain(ctx, target, sessions, defaultSilence)
+}
+
+// defaultSilence is far more than the undoing of a call takes on a busy machine.
+const defaultSilence = 20 * time.Second
+
+func (a *Audit) drain(ctx context.Context, target Target, sessions []string, silence time.Duration) {
+	for last := time.Now(); ctx.Err() == nil && time.Since(last) < silence && len(a.Missing()) > 0; {
 		for _, session := range sessions {
 			if a.pop(ctx, target, session, false) {
-				quiet = time.Now()
+				last = time.Now()
 			}
 		}
 		time.Sleep(time.Millisecond)

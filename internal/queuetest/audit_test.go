@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/image-streamer/image-streamer/internal/queue"
 )
@@ -89,6 +90,7 @@ func TestAudit(t *testing.T) {
 			a := NewAudit()
 			a.Run(t, &faultyTarget{fault: row.fault}, Load{
 				Sessions: []string{"session"}, Producers: 4, Consumers: 4, Images: 25, Requeue: 10, Size: 1000,
+				Silence: 3 * time.Second,
 			})
 			if got := a.Counts(); got != row.want {
 				t.Errorf("got %+v, want %+v", got, row.want)

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// errEnded says that redis-server did not come up.
+// errEnded says that redis-server ended before it answered.
 var errEnded = errors.New("redis-server has ended")
 
 // process is a redis-server, or what is left of one between Kill and Start.
@@ -22,8 +22,8 @@ type process struct {
 	ended        chan struct{} // closed when cmd has ended
 }
 
-// runBinary starts the redis-server on PATH, with more environment variables. A port that another process took in the
-// meantime makes it try another one.
+// runBinary starts the redis-server on PATH, with more environment variables. If another process takes the port first,
+// redis-server ends, and runBinary tries another port.
 func runBinary(args []string, env ...string) (s *Server, err error) {
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -87,9 +87,9 @@ func (p *process) kill() error {
 	return err
 }
 
-// FreePort returns a TCP port that nobody listens on. It is below the range from which the kernel gives ports to
-// outgoing connections, so it stays free while a server restarts, and low enough for a Cluster, whose bus has the port
-// 10,000 above.
+// FreePort returns a TCP port that nobody listens on. The port is below the range from which the kernel gives ports to
+// outgoing connections, so it stays free while a server restarts. It is also low enough for a Cluster, whose bus uses
+// the port 10,000 above.
 func FreePort() string {
 	for {
 		port := fmt.Sprint(10_000 + rand.IntN(12_000))

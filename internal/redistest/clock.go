@@ -27,13 +27,13 @@ type Clock struct {
 	offset time.Duration
 }
 
-// Clocked starts a server for one test, whose clock can be set.
+// Clocked starts a server for one test, always by the binary, and returns its clock, which can be set.
 func Clocked(t testing.TB) (*Server, *Clock) {
 	t.Helper()
 	return startClocked(t, 0)
 }
 
-// ClockedCluster starts a Cluster like that of Cluster for one test, whose clock can be set.
+// ClockedCluster starts a Cluster like that of Cluster for one test, and returns its clock, which can be set.
 func ClockedCluster(t testing.TB) (addrs []string, c *Clock) {
 	t.Helper()
 	s, c := startClocked(t, -time.Minute, clusterArgs...)
@@ -83,9 +83,14 @@ var clockLibrary = sync.OnceValues(func() (library string, err error) {
 // SetOffset sets the clock ahead of the true time, or behind it where offset is negative.
 func (c *Clock) SetOffset(t testing.TB, offset time.Duration) {
 	t.Helper()
+	testkit.NoError(t, c.TrySetOffset(offset))
+}
+
+// TrySetOffset is SetOffset for goroutines other than that of the test, which may not end it.
+func (c *Clock) TrySetOffset(offset time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.set(t, offset)
+	return c.set(offset)
 }
 
 // Move sets the clock ahead of what it shows, or back where d is negative.
@@ -93,14 +98,19 @@ func (c *Clock) Move(t testing.TB, d time.Duration) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.set(t, c.offset+d)
+	testkit.NoError(t, c.set(c.offset+d))
 }
 
-func (c *Clock) set(t testing.TB, offset time.Duration) {
-	t.Helper()
-	file := testkit.Must(os.OpenFile(c.file, os.O_WRONLY|os.O_CREATE, 0o600))(t)
+func (c *Clock) set(offset time.Duration) error {
+	file, err := os.OpenFile(c.file, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
 	defer file.Close()
 	microseconds := binary.NativeEndian.AppendUint64(nil, uint64(offset.Microseconds()))
-	testkit.Must(file.Write(microseconds))(t) // in one piece
+	if _, err := file.Write(microseconds); err != nil { // at once, so that the server never sees a half
+		return err
+	}
 	c.offset = offset
+	return nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// Cluster returns the addresses of the shared Cluster. It is one master that has all slots: Redis then refuses a
-// script whose keys are in two slots, which is what tests on a Cluster are to find.
+// Cluster returns the addresses of the shared Cluster. It is one master that has all slots. That is enough, because it
+// refuses a script whose keys are in two slots, which is what tests on a Cluster are to find.
 func Cluster(t testing.TB) (addrs []string) {
 	t.Helper()
 	s, err := sharedCluster()

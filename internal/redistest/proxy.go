@@ -21,17 +21,17 @@ const (
 	Silence Fault = "silence" // the connection stays open, and nothing more arrives
 )
 
-// FaultProxy stands between a queue and Redis. It passes every request on, so that Redis runs it, and then cuts one
-// answer in so many, chosen by chance.
+// FaultProxy stands between a queue and Redis. It passes every request on, so that Redis runs it, and then cuts some of
+// the replies, at random.
 type FaultProxy struct {
 	Addr string
 
 	fault Fault
-	oneIn atomic.Int64 // 0: cut nothing
+	oneIn atomic.Int64 // one reply in so many is cut; 0: none
 	cuts  atomic.Int64
 }
 
-// NewFaultProxy starts a proxy to target for one test, which cuts one answer in oneIn, or nothing if that is 0.
+// NewFaultProxy starts a proxy to target for one test, which cuts one reply in oneIn, or none if that is 0.
 func NewFaultProxy(t testing.TB, target string, fault Fault, oneIn int) *FaultProxy {
 	t.Helper()
 	ln := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
@@ -50,7 +50,7 @@ func NewFaultProxy(t testing.TB, target string, fault Fault, oneIn int) *FaultPr
 				client.Close()
 				continue
 			}
-			open.Go(func() { p.passAnswers(client, server, rand.New(rand.NewPCG(seed, 7)), done) })
+			open.Go(func() { p.passReplies(client, server, rand.New(rand.NewPCG(seed, 7)), done) })
 			go func() {
 				io.Copy(server, client)
 				server.Close()
@@ -65,17 +65,17 @@ func NewFaultProxy(t testing.TB, target string, fault Fault, oneIn int) *FaultPr
 	return p
 }
 
-// CutOneIn changes how many answers are cut.
+// CutOneIn changes how many replies are cut: one in n, or none if that is 0.
 func (p *FaultProxy) CutOneIn(n int) { p.oneIn.Store(int64(n)) }
 
-// Heal ends the faults.
+// Heal ends the faults. Connections that are cut already stay cut.
 func (p *FaultProxy) Heal() { p.CutOneIn(0) }
 
-// Cuts returns how many answers were cut.
+// Cuts returns how many replies were cut.
 func (p *FaultProxy) Cuts() int { return int(p.cuts.Load()) }
 
-// passAnswers passes answers on until it cuts one. What it has read of that one is dropped.
-func (p *FaultProxy) passAnswers(client, server net.Conn, chance *rand.Rand, done <-chan struct{}) {
+// passReplies passes replies on until it cuts one. What it has read of that one is dropped.
+func (p *FaultProxy) passReplies(client, server net.Conn, chance *rand.Rand, done <-chan struct{}) {
 	defer client.Close()
 	defer server.Close()
 	go func() {
@@ -89,7 +89,7 @@ func (p *FaultProxy) passAnswers(client, server net.Conn, chance *rand.Rand, don
 			return
 		}
 		oneIn := p.oneIn.Load()
-		if oneIn > 0 && !first && chance.Int64N(oneIn) == 0 { // the first answer is the handshake's
+		if oneIn > 0 && !first && chance.Int64N(oneIn) == 0 { // the first reply is the handshake's
 			p.cuts.Add(1)
 			break
 		}

@@ -28,7 +28,7 @@ import (
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// Server is a Redis that tests may steer. The functions are nil if the server was given by TEST_REDIS.
+// Server is a Redis that tests may kill and pause. The functions are nil if the server was given by TEST_REDIS.
 type Server struct {
 	Addr   string
 	Kill   func() error // at once, as in a power failure
@@ -39,7 +39,7 @@ type Server struct {
 	stop func() // ends the server and removes what it leaves
 }
 
-// Client returns a plain client, for looking at and for steering the server.
+// Client returns a plain client of the server, which ends with the test.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: s.Addr, DisableIdentity: true})
@@ -100,6 +100,13 @@ func Stop() {
 	}
 	shared.stops = nil
 }
+
+// DiscardClientLog silences go-redis in tests that stop Redis.
+func DiscardClientLog() { redis.SetLogger(discard{}) }
+
+type discard struct{}
+
+func (discard) Printf(context.Context, string, ...any) {}
 
 func newServer(args ...string) (s *Server, err error) {
 	by := os.Getenv("TEST_REDIS_BY")

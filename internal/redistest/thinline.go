@@ -9,7 +9,7 @@ import (
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// ThinLine starts a proxy to target for one test, which passes at most so many bytes a second, each way.
+// ThinLine starts a proxy to target for one test, which passes bytesPerSecond at most, each way.
 func ThinLine(t testing.TB, target string, bytesPerSecond int) (addr string) {
 	t.Helper()
 	listen, dial := net.ListenConfig{Control: shrinkReceiveBuffer}, net.Dialer{Control: shrinkReceiveBuffer}
@@ -33,13 +33,14 @@ func ThinLine(t testing.TB, target string, bytesPerSecond int) (addr string) {
 	return ln.Addr().String()
 }
 
-// shrinkReceiveBuffer keeps a socket from taking in at once most of what a sender has.
+// shrinkReceiveBuffer gives a socket a small buffer. Otherwise the proxy would take in most of an image at once.
 func shrinkReceiveBuffer(_, _ string, socket syscall.RawConn) error {
 	return socket.Control(func(fd uintptr) {
 		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 32<<10)
 	})
 }
 
+// passSlowly passes bytes in one direction, until either end is closed.
 func passSlowly(to, from net.Conn, bytesPerSecond int) {
 	defer to.Close()
 	defer from.Close()

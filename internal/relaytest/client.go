@@ -78,7 +78,7 @@ func (c *Client) Hold(t testing.TB, path string) net.Conn {
 	return conn
 }
 
-// Pending is a GET request under way.
+// Pending is a request under way.
 type Pending struct{ answer chan pendingAnswer }
 
 type pendingAnswer struct {
@@ -90,7 +90,11 @@ type pendingAnswer struct {
 // GetLater sends a GET request in the background.
 func (c *Client) GetLater(t testing.TB, path string) *Pending {
 	t.Helper()
-	req := c.NewRequest(t, http.MethodGet, path, nil)
+	return sendLater(c.NewRequest(t, http.MethodGet, path, nil))
+}
+
+// sendLater sends a request and reads its answer in the background. Only Answer, which the test calls, checks it.
+func sendLater(req *http.Request) *Pending {
 	p := &Pending{make(chan pendingAnswer, 1)}
 	go func() {
 		resp, err := http.DefaultTransport.RoundTrip(req)
@@ -105,19 +109,20 @@ func (c *Client) GetLater(t testing.TB, path string) *Pending {
 	return p
 }
 
-// Answer waits for the answer, and returns it with the time at which it was there.
+// Answer waits for the answer, and returns it with the time at which it had arrived.
 func (p *Pending) Answer(t testing.TB) (Response, time.Time) {
 	t.Helper()
 	select {
 	case r := <-p.answer:
-		return Received(t, testkit.Must(r.Response, r.err)(t), http.MethodGet), r.at
+		answer := testkit.Must(r.Response, r.err)(t)
+		return Received(t, answer, answer.Request.Method), r.at
 	case <-time.After(time.Minute):
 		t.Fatal("no answer within a minute")
 		panic("not reached")
 	}
 }
 
-// Response is an answer that was read whole and keeps the rules for all answers.
+// Response is an answer that was read whole and checked by Received.
 type Response struct {
 	*http.Response
 	Text string // the body

@@ -12,7 +12,7 @@ import (
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// Namespace is the first part of the name of every metric of the server's own.
+// Namespace begins the name of every metric that the server itself defines.
 const Namespace = "imagestreamer"
 
 // Metrics is what /metrics shows, by name.

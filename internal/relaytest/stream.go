@@ -16,7 +16,7 @@ import (
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
-// Viewer is the client's end of a stream, which it reads to the letter.
+// Viewer is the client's end of a stream. It accepts the exact format of a stream and nothing else.
 type Viewer struct {
 	Conn *net.TCPConn
 	in   *bufio.Reader
@@ -51,7 +51,7 @@ func (c *Client) Watch(t testing.TB, path string) *Viewer {
 var partHead = regexp.MustCompile(`\AContent-Type: (image/[a-z]+)\r\nContent-Length: (\d+)\r\n` +
 	`X-Timestamp: (\d{10}\.\d{6})\r\n\r\n\z`)
 
-// Next reads a part and the delimiter behind it. It returns io.EOF only where a part could begin.
+// Next reads a part and the delimiter after it. It returns io.EOF only where a part could begin.
 func (v *Viewer) Next() (Frame, error) {
 	var head strings.Builder
 	for line := ""; line != "\r\n"; {
@@ -74,7 +74,7 @@ func (v *Viewer) Next() (Frame, error) {
 		return Frame{}, fmt.Errorf("body: %w", errors.Join(err, io.ErrUnexpectedEOF))
 	}
 	if end := string(body[size:]); end != "\r\n"+OpeningLine {
-		return Frame{}, fmt.Errorf("%q behind an image", end)
+		return Frame{}, fmt.Errorf("%q after an image", end)
 	}
 	return Frame{fields[1], fields[3], string(body[:size]), time.Now()}, nil
 }

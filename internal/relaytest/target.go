@@ -16,20 +16,20 @@ type Target struct{ PushTo, PopFrom string }
 
 // Push posts an image.
 func (r Target) Push(ctx context.Context, session string, image []byte) (queue.Receipt, error) {
-	_, _, err := ask(ctx, http.MethodPost, r.PushTo+"/image/"+session, image)
+	_, _, err := send(ctx, http.MethodPost, r.PushTo+"/image/"+session, image)
 	return queue.Receipt{}, err
 }
 
 // Pop gets an image.
 func (r Target) Pop(ctx context.Context, session string) (queue.Delivery, error) {
-	header, body, err := ask(ctx, http.MethodGet, r.PopFrom+"/image/"+session, nil)
+	header, body, err := send(ctx, http.MethodGet, r.PopFrom+"/image/"+session, nil)
 	if err == nil && header.Get("X-No-Data") == "true" {
 		err = queue.ErrEmpty
 	}
 	return queue.Delivery{Image: queue.Image{Ref: queue.Ref{Session: session}, Data: body}}, err
 }
 
-func ask(ctx context.Context, method, url string, body []byte) (http.Header, []byte, error) {
+func send(ctx context.Context, method, url string, body []byte) (http.Header, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+url, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, err

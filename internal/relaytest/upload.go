@@ -56,7 +56,7 @@ func (r Response) WantIngested(t testing.TB, want Ingested) {
 // Sender is a POST of many images under way.
 type Sender struct {
 	*io.PipeWriter
-	Answer chan Response
+	pending *Pending
 }
 
 // Send begins a POST of many images. Text that is written to it is sent at once.
@@ -67,18 +67,8 @@ func (c *Client) Send(t testing.TB, session, contentType string) *Sender {
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	s := &Sender{in, make(chan Response, 1)}
-	go func() {
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err != nil {
-			t.Error(err)
-			close(s.Answer)
-			return
-		}
-		s.Answer <- Received(t, resp, http.MethodPost)
-	}()
 	t.Cleanup(func() { in.Close() })
-	return s
+	return &Sender{in, sendLater(req)}
 }
 
 // WriteText sends text.
@@ -89,9 +79,16 @@ func (s *Sender) WriteText(t testing.TB, text string) {
 	}
 }
 
+// Answer waits for the answer.
+func (s *Sender) Answer(t testing.TB) Response {
+	t.Helper()
+	answer, _ := s.pending.Answer(t)
+	return answer
+}
+
 // WantIngested ends the body and checks the answer.
 func (s *Sender) WantIngested(t testing.TB, want Ingested) {
 	t.Helper()
 	s.Close()
-	(<-s.Answer).WantIngested(t, want)
+	s.Answer(t).WantIngested(t, want)
 }

@@ -1,5 +1,5 @@
-// A clock to set: preloaded into redis-server, this library moves the time that gettimeofday returns. The file
-// CLOCK_OFFSET says by how many microseconds, as a 64-bit integer.
+// A clock that can be set. Preloaded into redis-server, this library moves the time that gettimeofday returns. The file
+// that CLOCK_OFFSET names says by how many microseconds, as a 64-bit integer.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
+
+// uploadSize is the size of the image that each of many clients sends slowly.
+const uploadSize = 5_000_000
+
+// slowUploads are many uploads at once, and how they end.
+type slowUploads struct {
+	clients sync.WaitGroup
+	faster  chan struct{} // closed when the clients no longer have to be slow
+
+	mu      sync.Mutex
+	answers map[int]int // by status
+	wrong   []string    // refusals that are not as they should be, and failures
+}
+
+// startSlowUploads opens uploads of uploadSize. Each sends the first bytes as fast as the server reads them, and goes
+// on at 50 KB a second.
+func startSlowUploads(t *testing.T, p *process, clients, first int, chunked bool) *slowUploads {
+	t.Helper()
+	u := &slowUploads{faster: make(chan struct{}), answers: map[int]int{}}
+	framing, end := fmt.Sprintf("Content-Length: %d\r\n\r\n", uploadSize), ""
+	if chunked {
+		framing, end = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", uploadSize), "\r\n0\r\n\r\n"
+	}
+	for i := range clients {
+		conn := p.Dial(t)
+		u.clients.Go(func() {
+			go u.send(conn, fmt.Sprintf("POST /image/slow-%d HTTP/1.1\r\nHost: x\r\n%s", i, framing), first, end)
+			u.receive(conn)
+		})
+	}
+	return u
+}
+
+func (u *slowUploads) send(conn net.Conn, head string, first int, end string) {
+	_, err := io.WriteString(conn, head)
+	piece := make([]byte, 5_000)
+	for sent := 0; err == nil && sent < uploadSize; sent += len(piece) {
+		if sent >= first {
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-u.faster:
+			}
+		}
+		_, err = conn.Write(piece)
+	}
+	io.WriteString(conn, end)
+}
+
+func (u *slowUploads) receive(conn net.Conn) {
+	defer conn.Close()
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	var body []byte
+	if err == nil {
+		body, err = io.ReadAll(resp.Body)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err != nil {
+		u.wrong = append(u.wrong, err.Error())
+		return
+	}
+	u.answers[resp.StatusCode]++
+	limited := resp.Header.Get("Retry-After") == "1" && bytes.Contains(body, []byte("allowed are 67108864 bytes"))
+	if resp.StatusCode == 503 && !limited {
+		u.wrong = append(u.wrong, fmt.Sprint(resp.Header, string(body)))
+	}
+}
+
+// answered returns how many clients got a status.
+func (u *slowUploads) answered(status int) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.answers[status]
+}
+
+// However many clients upload slowly, the memory of the server stays within UPLOAD_LIMIT: some uploads are refused, the
+// others go on, and small images of other clients get through. When all uploads have ended, the whole limit is free.
+func TestUploadLimitHoldsMemory(t *testing.T) {
+	t.Parallel()
+	const (
+		limit, clients = 64 << 20, 200
+		chunk          = 32 << 10 // by which the memory of an image of unknown size grows
+	)
+	for _, row := range []struct {
+		framing string
+		refused int // at least
+		stored  int // at least
+	}{
+		{"with length", clients - limit/uploadSize, limit / uploadSize},
+		{"chunked", clients - 2*limit/uploadSize, limit / (2*uploadSize + 2*chunk)},
+	} {
+		t.Run(row.framing, func(t *testing.T) {
+			t.Parallel()
+			p := startServer(t, fmt.Sprint("UPLOAD_LIMIT=", limit))
+			u := startSlowUploads(t, p, clients, 2_000_000, row.framing == "chunked")
+			testkit.Eventually(t, func() bool { return u.answered(503) >= row.refused })
+			if row.framing == "with length" {
+				p.Do(t, "POST", "/image/small", strings.NewReader("small image")).WantStatus(t, 200)
+			}
+			time.Sleep(500 * time.Millisecond)
+			// The collector lets the heap grow to somewhat more than twice what is in use.
+			if peak, most := peakMemory(t, p), 2.2*limit+30<<20; peak > most && !underRace() {
+				t.Errorf("the server took %.0f MiB, want %.0f at most", peak/(1<<20), most/(1<<20))
+			}
+			close(u.faster)
+			u.clients.Wait()
+			stored, refused := u.answered(200), u.answered(503)
+			if stored < row.stored || stored+refused != clients || len(u.wrong) > 0 {
+				t.Errorf("got answers %v, wrong %q, want %d images stored at least, and the rest refused",
+					u.answers, u.wrong, row.stored)
+			}
+			wantAllFree(t, p, limit)
+		})
+	}
+}
+
+// peakMemory returns the most memory that a process has had resident, in bytes.
+func peakMemory(t testing.TB, p *process) (bytes float64) {
+	t.Helper()
+	status := testkit.Must(os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)))(t)
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	testkit.Must(fmt.Sscan(rest, &bytes))(t)
+	return bytes * 1024
+}
+
+// wantAllFree checks that uploads may take the whole limit.
+func wantAllFree(t *testing.T, p *process, limit int) {
+	t.Helper()
+	const size = 10 << 20
+	var all sync.WaitGroup
+	for range limit / size {
+		all.Go(func() {
+			got := p.Do(t, "POST", "/image/large", bytes.NewReader(make([]byte, size)))
+			if got.StatusCode != 200 {
+				t.Errorf("not the whole limit is free again: got status %d, %s", got.StatusCode, got.Text)
+			}
+		})
+	}
+	all.Wait()
+}

@@ -1,0 +1,153 @@
+package redisqueue
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/redistest"
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
+
+// stepped is a queue on a Redis whose clock a test sets back.
+type stepped struct {
+	*harness
+	session string
+	// stepBack sets the clock back under the images of the session, those in flight included.
+	stepBack func(d time.Duration, inFlight ...*queue.Delivery)
+}
+
+// onSteps runs a test with both ways to set a clock back: with the clock of a server of its own, and on a shared server
+// by moving the keys of a session ahead.
+func onSteps(t *testing.T, test func(t *testing.T, s stepped)) {
+	t.Run("clock", func(t *testing.T) {
+		t.Parallel()
+		server, clock := redistest.Clocked(t)
+		test(t, stepped{openOn(t, server), newSession(), func(d time.Duration, _ ...*queue.Delivery) {
+			clock.Move(t, -d)
+		}})
+	})
+	t.Run("keys", func(t *testing.T) {
+		t.Parallel()
+		server, session := redistest.Use(t), newSession()
+		rdb := server.Client(t)
+		test(t, stepped{openOn(t, server), session, func(d time.Duration, inFlight ...*queue.Delivery) {
+			moveAhead(t, rdb, session, d)
+			for _, delivery := range inFlight {
+				moveTakenAhead(t, rdb, delivery.Image, d)
+			}
+		}})
+	})
+}
+
+// pushNumbers pushes the images "1" to "<n>". The text of each is its sequence.
+func (s stepped) pushNumbers(t *testing.T, n int) {
+	t.Helper()
+	for i := range n {
+		s.PushImage(t, s.session, fmt.Sprint(i+1))
+	}
+}
+
+// wantNumbers takes the images "<from>" to "<to>", after which the queue is empty.
+func (s stepped) wantNumbers(t *testing.T, from, to int) {
+	t.Helper()
+	for i := from; i <= to; i++ {
+		if got := s.Take(t, s.session); got.Sequence != int64(i) || string(got.Data) != fmt.Sprint(i) {
+			t.Errorf("pop: got %q, sequence %d, want %d", got.Data, got.Sequence, i)
+		}
+	}
+	s.WantEmpty(t, s.session)
+}
+
+// requeueOneByOne requeues deliveries in the order of places.
+func (s stepped) requeueOneByOne(t *testing.T, deliveries []*queue.Delivery, places []int) {
+	t.Helper()
+	for n, length := 0, s.Len(t, s.session); n < len(places); n++ {
+		deliveries[places[n]].Requeue()
+		testkit.Eventually(t, func() bool { return s.Len(t, s.session) == length+n+1 })
+	}
+}
+
+// Images come back to their places although the clock stepped back while they were away, in whichever order they come.
+func TestClockStepsBackInFlight(t *testing.T) {
+	t.Parallel()
+	for name, places := range map[string][]int{"in order": {0, 1}, "in reverse": {1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			onSteps(t, func(t *testing.T, s stepped) {
+				s.pushNumbers(t, 3)
+				taken := []*queue.Delivery{s.PopImage(t, s.session), s.PopImage(t, s.session)}
+				s.stepBack(time.Hour, taken...)
+				s.PushImage(t, s.session, "4") // shifts the queue
+				s.requeueOneByOne(t, taken, places)
+				s.wantNumbers(t, 1, 4)
+			})
+		})
+	}
+}
+
+// An image is requeued after the clock stepped, before a push notices the step.
+func TestRequeueBeforeTheStepIsNoticed(t *testing.T) {
+	t.Parallel()
+	onSteps(t, func(t *testing.T, s stepped) {
+		s.pushNumbers(t, 3)
+		taken := []*queue.Delivery{s.PopImage(t, s.session)}
+		s.stepBack(time.Hour, taken...)
+		s.requeueOneByOne(t, taken, []int{0})
+		s.PushImage(t, s.session, "4")
+		s.wantNumbers(t, 1, 4)
+	})
+}
+
+// Two images that are requeued after a step keep their order, also where their order as text is another one: 10, 9.
+func TestRequeueAfterAStepKeepsOrder(t *testing.T) {
+	t.Parallel()
+	for name, places := range map[string][]int{"in order": {0, 1}, "in reverse": {1, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			onSteps(t, func(t *testing.T, s stepped) {
+				s.pushNumbers(t, 12)
+				for range 8 {
+					s.Take(t, s.session)
+				}
+				taken := []*queue.Delivery{s.PopImage(t, s.session), s.PopImage(t, s.session)}
+				s.stepBack(time.Hour, taken...)
+				s.PushImage(t, s.session, "13")
+				s.requeueOneByOne(t, taken, places)
+				s.wantNumbers(t, 9, 13)
+			})
+		})
+	}
+}
+
+// After a step back the bytes live no longer than their images. Redis itself leaves the end of a key's life where it
+// was, which is then too far ahead.
+func TestClockStepShortensTheLifeOfBytes(t *testing.T) {
+	t.Parallel()
+	onSteps(t, func(t *testing.T, s stepped) {
+		const n = 3
+		s.pushNumbers(t, n)
+		s.stepBack(time.Hour)
+		s.PushImage(t, s.session, fmt.Sprint(n+1)) // shifts the queue
+		k := keysOf(s.session)
+		members := testkit.Must(s.q.rdb.ZRange(t.Context(), k.queue(s.session), 0, -1).Result())(t)
+		if len(members) != n+1 {
+			t.Fatalf("got members %q, want %d", members, n+1)
+		}
+		for _, text := range members {
+			key := k.image(testkit.Must(parseMember(text))(t).id)
+			if rest := testkit.Must(s.q.rdb.PTTL(t.Context(), key).Result())(t); rest <= 0 || rest > s.TTL {
+				t.Errorf("the bytes of image %s live %s longer, want at most %s", text, rest, s.TTL)
+			}
+		}
+		for i := range int64(n + 1) {
+			which, before := queue.Query{After: i}, time.Now()
+			got := testkit.Must(queue.Get(t.Context(), s, s.session, which))(t)
+			if latest := time.Now().Add(s.TTL); got.Expires.Before(before) || got.Expires.After(latest) {
+				t.Errorf("image %d expires at %s, want at %s at the latest", got.Sequence, got.Expires, latest)
+			}
+		}
+		s.wantNumbers(t, 1, n+1)
+	})
+}

@@ -1,0 +1,116 @@
+// Package redisqueue is the queue on Redis, which any number of servers share.
+//
+// Push and Pop are one round trip each. The scripts of package lua decide order, age and index; the bytes of an image
+// travel beside them as a plain string, so that no image passes through Lua. A call that got no answer is repeated
+// under the same callID, which has no further effect if the call ran before. A call whose outcome stays unknown is
+// undone in the background. Notifications of new images reach all servers through channels of Redis.
+//
+// Open does not wait for Redis: while Redis does not answer, calls fail with queue.ErrUnavailable.
+package redisqueue
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+)
+
+// Options say how to open a Queue.
+type Options struct {
+	Redis      *redis.UniversalOptions // not changed; Open uses timeouts, pools, retries and a dialer of its own
+	TTL        time.Duration           // of an image
+	Limits     queue.Limits
+	Log        *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Queue implements queue.Queue on Redis.
+type Queue struct {
+	rdb      redis.UniversalClient
+	ttl      time.Duration
+	limits   queue.Limits
+	log      *slog.Logger
+	metrics  *metrics
+	calls    *callIDs
+	buffers  *buffers
+	sessions *sessionCount
+	cleaner  *cleaner
+	undoer   *undoer
+	pubsub   *pubsub
+	stop     context.CancelFunc
+}
+
+var (
+	_ queue.Queue        = (*Queue)(nil)
+	_ queue.Acknowledger = (*Queue)(nil)
+)
+
+// Open returns a queue on the Redis that the options name. The caller has to Close it.
+func Open(o Options) *Queue { return open(newClient(o.Redis), o) }
+
+// open is Open with a given client.
+func open(rdb redis.UniversalClient, o Options) *Queue {
+	ctx, stop := context.WithCancel(context.Background())
+	calls := newCallIDs()
+	q := &Queue{
+		rdb: rdb, ttl: o.TTL, limits: o.Limits, log: o.Log,
+		metrics:  newMetrics(o.Registerer, rdb),
+		calls:    calls,
+		buffers:  new(buffers),
+		sessions: new(sessionCount),
+		cleaner:  newCleaner(rdb, o.TTL, o.Log),
+		undoer:   newUndoer(rdb, calls, o.TTL, o.Log),
+		pubsub:   newPubsub(rdb),
+		stop:     stop,
+	}
+	go q.prepare(ctx)
+	return q
+}
+
+// Close frees and undoes what is left, then closes the connections.
+func (q *Queue) Close() {
+	q.stop()
+	q.finish()
+	q.pubsub.close()
+	q.rdb.Close()
+}
+
+// finish ends the workers, and then frees and undoes what they left, for as long as a call may take.
+func (q *Queue) finish() {
+	q.cleaner.worker.cancel() // both at once: each may be waiting for a Redis that does not answer
+	q.undoer.worker.cancel()
+	q.cleaner.worker.stop()
+	q.undoer.worker.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	left := q.flush(ctx)
+	for left > 0 && pause(ctx, batchDelay) == nil {
+		left = q.flush(ctx)
+	}
+	if left > 0 {
+		q.log.Warn("calls left unsettled", "count", left)
+	}
+}
+
+// flush frees and undoes what it can in one go. It returns how many commands have to be sent again.
+func (q *Queue) flush(ctx context.Context) (left int) {
+	return q.undoer.flush(ctx) + q.cleaner.flush(ctx)
+}
+
+// Describe names the engine for the log.
+func (q *Queue) Describe() string { return "redis" }
+
+// Ping returns an error that wraps queue.ErrUnavailable if Redis does not answer.
+func (q *Queue) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	if err := q.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping: %w: %w", queue.ErrUnavailable, err)
+	}
+	return nil
+}

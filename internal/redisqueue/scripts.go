@@ -1,0 +1,194 @@
+package redisqueue
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/lua"
+)
+
+var (
+	pushScript           = redis.NewScript(lua.Push)
+	withdrawScript       = redis.NewScript(lua.Withdraw)
+	popScript            = redis.NewScript(lua.Pop)
+	requeueScript        = redis.NewScript(lua.Requeue)
+	peekScript           = redis.NewScript(lua.Peek)
+	statsScript          = redis.NewScript(lua.Stats)
+	sessionDetailsScript = redis.NewScript(lua.SessionDetails)
+	countSessionsScript  = redis.NewScript(lua.CountSessions)
+	shiftClockScript     = redis.NewScript(lua.ShiftClock)
+
+	scripts = []*redis.Script{
+		pushScript, withdrawScript, popScript, requeueScript, peekScript, statsScript, sessionDetailsScript,
+		countSessionsScript, shiftClockScript,
+	}
+)
+
+// loadScripts loads every script on every node.
+func loadScripts(ctx context.Context, rdb redis.UniversalClient) error {
+	for _, s := range scripts {
+		if err := s.Load(ctx, rdb).Err(); err != nil {
+			return fmt.Errorf("load scripts: %w", err)
+		}
+	}
+	return nil
+}
+
+// Each send function adds a script to a pipeline, with the keys and arguments in the order of the script's header.
+
+// sendPush adds the SET of an image's bytes and push.lua.
+func (q *Queue) sendPush(
+	ctx context.Context, p redis.Pipeliner, session string, id callID, image []byte, mayOpen bool,
+) (*redis.StatusCmd, *redis.Cmd) {
+	k := keysOf(session)
+	bytes := k.image(id.String())
+	// With NX a push that is repeated does not prolong the life of bytes that are there already.
+	set := redis.NewStatusCmd(ctx, "set", bytes, image, "px", q.ttl.Milliseconds(), "nx")
+	_ = p.Process(ctx, set) // it has its own error
+	return set, p.EvalSha(
+		ctx, pushScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.sessions(),
+			bytes,
+			k.notify(session),
+		},
+		session,
+		id.client.name,
+		id.call,
+		q.ttl.Milliseconds(),
+		(q.ttl + queue.SequenceRetention).Milliseconds(),
+		k.image(""),
+		q.limits.Images,
+		q.limits.Bytes,
+		mayOpen,
+	)
+}
+
+func (q *Queue) sendWithdraw(ctx context.Context, p redis.Pipeliner, session string, id callID) *redis.Cmd {
+	k := keysOf(session)
+	return p.EvalSha(
+		ctx, withdrawScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.image(id.String()),
+		},
+		id.client.name,
+		id.call,
+		queue.SequenceRetention.Milliseconds(),
+	)
+}
+
+// sendPop adds pop.lua and the GET of the bytes that it takes.
+func (q *Queue) sendPop(
+	ctx context.Context, p redis.Pipeliner, session string, id callID,
+) (*redis.Cmd, *redis.StringCmd) {
+	k := keysOf(session)
+	delivered := k.delivered(id.String())
+	return p.EvalSha(
+		ctx, popScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			delivered,
+		},
+		id.client.name,
+		id.call,
+		k.image(""),
+		q.ttl.Milliseconds(),
+	), p.Get(ctx, delivered)
+}
+
+func (q *Queue) sendRequeue(ctx context.Context, p redis.Pipeliner, session string, id callID) *redis.Cmd {
+	k := keysOf(session)
+	return p.EvalSha(
+		ctx, requeueScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.delivered(id.String()),
+			k.notify(session),
+		},
+		id.client.name,
+		id.call,
+		k.image(""),
+		queue.SequenceRetention.Milliseconds(),
+		q.ttl.Milliseconds(),
+	)
+}
+
+func (q *Queue) sendPeek(ctx context.Context, p redis.Pipeliner, session string, which queue.Query) *redis.Cmd {
+	k := keysOf(session)
+	ttl := q.ttl
+	if which.MaxAge > 0 {
+		ttl = min(ttl, which.MaxAge)
+	}
+	return p.EvalSha(
+		ctx, peekScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+		},
+		k.image(""),
+		ttl.Milliseconds(),
+		which.Newest,
+		which.After,
+		which.Taken,
+	)
+}
+
+func (q *Queue) sendStats(ctx context.Context, p redis.Pipeliner, shard keys, skip int) *redis.Cmd {
+	return p.EvalSha(
+		ctx, statsScript.Hash(),
+		[]string{
+			shard.sessions(),
+		},
+		shard.queue(""),
+		q.ttl.Milliseconds(),
+		skip,
+		statsPage,
+	)
+}
+
+func (q *Queue) sendSessionDetails(ctx context.Context, p redis.Pipeliner, shard keys, ids []string) *redis.Cmd {
+	return p.EvalSha(
+		ctx, sessionDetailsScript.Hash(),
+		[]string{
+			shard.sessions(),
+		},
+		shard.queue(""),
+		shard.meta(""),
+		q.ttl.Milliseconds(),
+		strings.Join(ids, " "),
+	)
+}
+
+func sendCountSessions(ctx context.Context, p redis.Pipeliner, shard keys) *redis.Cmd {
+	return p.EvalSha(
+		ctx, countSessionsScript.Hash(),
+		[]string{
+			shard.sessions(),
+		},
+	)
+}
+
+func (q *Queue) sendShiftClock(ctx context.Context, p redis.Pipeliner, session string) *redis.Cmd {
+	k := keysOf(session)
+	return p.EvalSha(
+		ctx, shiftClockScript.Hash(),
+		[]string{
+			k.queue(session),
+			k.meta(session),
+			k.sessions(),
+		},
+		session,
+		k.image(""),
+		q.ttl.Milliseconds(),
+	)
+}
