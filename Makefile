@@ -1,5 +1,4 @@
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
+GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME = 10s
 SOAK     = 30m
@@ -41,11 +40,8 @@ bench: ## the ratios of bench/README.md
 soak: ## mixed load for SOAK, and what it leaves behind
 	SOAK=$(SOAK) go test -run '^$$' -bench Soak -benchtime 1x -timeout 100m ./e2e
 
-lint: ## go vet, staticcheck, gofumpt, luacheck
-	go vet ./...
-	go run $(STATICCHECK) ./...
-	@unformatted=$$(go run $(GOFUMPT) -l .) && \
-	  if [ -n "$$unformatted" ]; then echo "gofumpt -w is due for:"; echo "$$unformatted"; exit 1; fi
+lint: ## golangci-lint (with go vet, staticcheck and gofumpt) and luacheck
+	go run $(GOLANGCI) run ./...
 	luacheck -q lua
 
 docker: ## the container image
