@@ -38,7 +38,16 @@ func (ws *Waiters) Pop(ctx context.Context, session string) (Delivery, error) {
 	defer leave()
 	ready := l.add()
 	defer l.remove(ready)
-	for ctx.Err() == nil {
+	for {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return Delivery{}, ErrEmpty
+		}
+		if ctx.Err() != nil { // this consumer will not look again
+			l.wakeNext()
+			return Delivery{}, ErrEmpty
+		}
 		d, err := ws.queue.Pop(ctx, session)
 		if err == nil && d.Behind > 0 {
 			l.wakeNext()
@@ -46,15 +55,7 @@ func (ws *Waiters) Pop(ctx context.Context, session string) (Delivery, error) {
 		if err != ErrEmpty {
 			return d, err
 		}
-		select {
-		case <-ready:
-			if ctx.Err() != nil { // this consumer will not look again
-				l.wakeNext()
-			}
-		case <-ctx.Done():
-		}
 	}
-	return Delivery{}, ErrEmpty
 }
 
 // Len returns how many consumers wait for a session.
@@ -68,11 +69,15 @@ func (ws *Waiters) Len(session string) int {
 	return len(l.waiting)
 }
 
-// add appends a consumer, which is woken through ready.
+// add appends a consumer, which is woken through ready. The first one is woken at once, because an image may have come
+// before it was there to be woken. A later one is not: that image is for one of those before it, which it would overtake.
 func (l *waitList) add() (ready chan struct{}) {
 	ready = make(chan struct{}, 1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		ready <- struct{}{}
+	}
 	l.waiting = append(l.waiting, ready)
 	return ready
 }

@@ -72,11 +72,26 @@ func TestWaitersOrder(t *testing.T) {
 		if n := w.ws.Len("s"); n != consumers {
 			t.Errorf("%d wait, want %d", n, consumers)
 		}
-		w.wantPops(t, consumers) // each looked once
+		w.wantPops(t, 1) // the first looked at once; a later one would overtake it
 		for i := range consumers {
 			w.push("s", fmt.Sprint("image", i))
 			w.want(t, fmt.Sprint("push ", i), fmt.Sprintf("%d image%d", i, i))
-			w.wantPops(t, consumers+i+1)
+			w.wantPops(t, 1+i+1)
+		}
+	})
+}
+
+// A consumer that comes while others wait does not look at the queue: it would overtake them.
+func TestWaitersAreNotOvertaken(t *testing.T) {
+	waitersTest(t, func(t *testing.T, w *waitersFixture) {
+		w.wait(t.Context(), "a")
+		w.store("image") // a will be woken for it in a moment
+		w.wait(t.Context(), "b")
+		w.want(t, "b came")
+		w.push("s", "another")
+		synctest.Wait()
+		if served := w.served.take(); len(served) != 2 || served[0] != "a image" {
+			t.Errorf("got %q, want a served first", served)
 		}
 	})
 }
@@ -90,7 +105,7 @@ func TestWaitersWakeNextForMore(t *testing.T) {
 		w.store("1", "2")
 		w.push("s", "3") // one notification for three images
 		synctest.Wait()
-		w.wantPops(t, 6)
+		w.wantPops(t, 1+3)
 		if served := w.served.take(); len(served) != 3 {
 			t.Errorf("got %q, want three consumers served", served)
 		}
@@ -102,6 +117,10 @@ func TestWaitersPassOn(t *testing.T) {
 	t.Parallel()
 	l := new(waitList)
 	a, b, c := l.add(), l.add(), l.add()
+	if len(a) != 1 || len(b) != 0 || len(c) != 0 {
+		t.Fatalf("at first: got %d, %d, %d, want the first one woken", len(a), len(b), len(c))
+	}
+	<-a // used
 	l.wakeNext()
 	l.wakeNext()
 	if len(a) != 1 || len(b) != 1 || len(c) != 0 {
@@ -183,11 +202,11 @@ func TestWaitersPoll(t *testing.T) {
 		w.want(t, "nobody was notified")
 		time.Sleep(period)
 		w.want(t, "after a period", "a 1")
-		w.wantPops(t, 3)
+		w.wantPops(t, 2)
 		w.store("2")
 		time.Sleep(period)
 		w.want(t, "after another one", "b 2")
-		w.wantPops(t, 4)
+		w.wantPops(t, 3)
 	})
 }
 
@@ -246,7 +265,7 @@ func TestWaitersSubscribeOnce(t *testing.T) {
 				w.want(t, "push", consumer+" "+fmt.Sprint(i))
 			}
 			time.Sleep(period) // the turn has stopped: nothing is popped
-			w.wantPops(t, 6*(round+1))
+			w.wantPops(t, (1+3)*(round+1))
 		}
 	})
 }
