@@ -70,7 +70,8 @@ func (ws *Waiters) Len(session string) int {
 }
 
 // add appends a consumer, which is woken through ready. The first one is woken at once, because an image may have come
-// before it was there to be woken. A later one is not: that image is for one of those before it, which it would overtake.
+// before it was there to be woken. A later one is not: such an image is for a consumer before it, which it would
+// overtake.
 func (l *waitList) add() (ready chan struct{}) {
 	ready = make(chan struct{}, 1)
 	l.mu.Lock()
