@@ -499,9 +499,16 @@ func (l *latencies) elapsed() time.Duration { return l.stopwatch.Lap().Since(l.b
 func (l *latencies) want(t testing.TB, what string, half, all time.Duration) {
 	t.Helper()
 	slices.Sort(l.took)
-	median, longest := l.took[len(l.took)/2], l.took[len(l.took)-1]
-	t.Logf("%s: median %s, longest %s of %d", what, median, longest, len(l.took))
-	if median > half || longest > all {
+	n := len(l.took)
+	median, longest, late := l.took[n/2], l.took[n-1], 0
+	for _, took := range l.took {
+		if took > all {
+			late++
+		}
+	}
+	t.Logf("%s: median %s, longest %s of %d", what, median, longest, n)
+	// A notification that is lost with a connection is made good by the poll: one in twenty may be that late.
+	if median > half || late > n/20 || longest > 2*pollPeriod {
 		t.Errorf("%s: took %s, want at most %s for half of them and %s for all", what, l.took, half, all)
 	}
 }
