@@ -49,10 +49,16 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 	live.LimitBuffer(r)
 	return live.Show(r.Context(), s.draining, w, feed, live.ViewerOptions{
 		Interval:     q.interval,
-		Repaint:      q.interval == 0 && strings.Contains(r.UserAgent(), "Chrome/"),
+		HeadAhead:    isChromiumView(r),
 		FrameTimeout: s.bounds.frame,
 		Shown:        s.metrics.countFrame,
 	})
+}
+
+// isChromiumView reports whether an <img> or a window of Chromium asks. A script in Chromium accepts no image by name,
+// and may need the length of each part.
+func isChromiumView(r *http.Request) bool {
+	return strings.Contains(r.UserAgent(), "Chrome/") && strings.Contains(r.Header.Get("Accept"), "image/")
 }
 
 // handleSnapshot answers with the newest image and removes nothing. With a wait it answers with the next image, unless

@@ -7,6 +7,7 @@ import (
 	"image/jpeg"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,6 +42,37 @@ func readHead(t testing.TB, in *bufio.Reader) (lines []string) {
 			return lines
 		}
 		lines = append(lines, strings.TrimSuffix(line, "\r\n"))
+	}
+}
+
+// An <img> or a window of Chromium gets the head of a part with the part before. No one else does.
+func TestChromiumView(t *testing.T) {
+	t.Parallel()
+	const (
+		chromium = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36"
+		firefox  = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0"
+		img      = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
+		window   = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
+	)
+	for _, row := range []struct {
+		userAgent, accept string
+		want              bool
+	}{
+		{chromium, img, true},
+		{chromium, window, true},
+		{chromium, "*/*", false}, // a script, which may need the length of each part
+		{chromium, "", false},
+		{firefox, img, false},
+		{firefox, window, false},
+		{"", img, false},
+		{"Lavf/61.7.100", "*/*", false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/stream/x", nil)
+		r.Header.Set("User-Agent", row.userAgent)
+		r.Header.Set("Accept", row.accept)
+		if got := isChromiumView(r); got != row.want {
+			t.Errorf("User-Agent %q, Accept %q: got %t, want %t", row.userAgent, row.accept, got, row.want)
+		}
 	}
 }
 

@@ -6,8 +6,15 @@ import (
 	"fmt"
 	"image/color"
 	"image/png"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	neturl "net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +78,68 @@ func TestBrowserShowsStream(t *testing.T) {
 	camera.wantExit(t, 0)
 	last := testkit.Must(strconv.Atoi(p.Get(t, "/snapshot/"+id).Header.Get("X-Sequence")))(t)
 	eventually(t, func() bool { return pictureOn(t, page) == (last-1)%grounds+1 })
+}
+
+// An <img> or a window paints each image as soon as it was pushed, and is sent it once, whatever the type of the images
+// is. The server repeats the last image after a second, so on a busy machine an image may come again before it is seen
+// to be painted. Therefore images are pushed until several in a row were painted from one copy each.
+func TestBrowserPaintsAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ element, tag string }{
+		"img":    {"img", `<img src="URL">`},
+		"window": {"iframe", `<iframe width="160" height="90" style="border: 0" src="URL"></iframe>`},
+	} {
+		for _, mimeType := range []string{"image/jpeg", "image/png"} { // No Data is a JPEG all the same
+			t.Run(name+" of "+mimeType, func(t *testing.T) {
+				t.Parallel()
+				p, id := startServer(t, "MIMETYPE="+mimeType), session.New()
+				relay, received := countingRelay(t, p.Addr)
+				page := openForeignPage(t, "")
+				evaluate[string](t, page, "document.body.innerHTML = `"+
+					strings.ReplaceAll(row.tag, "URL", relay+"/stream/"+id)+"`")
+				eventually(t, func() bool { return received() > 0 })
+				for n, once := 1, 0; once < 5; n++ {
+					if n > 100 {
+						t.Fatal("no five images in a row were painted from one copy each")
+					}
+					image, before := picture(t, n%grounds+1), received()
+					p.Do(t, "POST", "/image/"+id, bytes.NewReader(image)).WantStatus(t, 200)
+					eventually(t, func() bool { return pictureOnScreen(t, page, row.element) == n%grounds+1 })
+					if once++; received()-before >= 2*len(image) {
+						once = 0
+					}
+				}
+			})
+		}
+	}
+}
+
+// countingRelay passes requests on to a server, and counts the bytes of the answers' bodies.
+func countingRelay(t testing.TB, addr string) (url string, received func() int) {
+	t.Helper()
+	var count atomic.Int64
+	relay := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(&neturl.URL{Scheme: "http", Host: addr}) },
+		FlushInterval: -1,
+		ModifyResponse: func(resp *http.Response) error {
+			resp.Body = countingBody{resp.Body, &count}
+			return nil
+		},
+		ErrorLog: log.New(io.Discard, "", 0),
+	})
+	t.Cleanup(relay.Close)
+	return relay.URL, func() int { return int(count.Load()) }
+}
+
+type countingBody struct {
+	io.ReadCloser
+	count *atomic.Int64
+}
+
+func (b countingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.count.Add(int64(n))
+	return n, err
 }
 
 // An <img> pops one image after another.

@@ -30,7 +30,7 @@ type Feed struct {
 type Frame struct {
 	Serial int          // rises with each frame, also with one that repeats the image
 	Image  *queue.Image // nil for No Data
-	Part   []byte       // the image, or the No Data image, as a part of an MJPEG stream
+	Part   Part         // the image, or the No Data image, as a part of an MJPEG stream
 }
 
 // sequence returns the sequence of the image, or 0 for No Data.
@@ -177,7 +177,7 @@ func (f *Feed) set(image *queue.Image) { f.publish(image, f.encoder.part(image))
 
 // publish makes an image the latest frame, and puts off the repetition of the frame by a period. Only the goroutine
 // of the feed may call it.
-func (f *Feed) publish(image *queue.Image, part []byte) {
+func (f *Feed) publish(image *queue.Image, part Part) {
 	f.turn.Reset()
 	select {
 	case <-f.idle: // the period ended while the image was loaded

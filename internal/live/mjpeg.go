@@ -13,7 +13,7 @@ import (
 // The form of an MJPEG stream. Viewers differ in what they need: one takes the boundary as it stands in the header,
 // one paints when it sees the next boundary, one needs Content-Length and paints at the first byte after the image.
 // So each part is sent together with the boundary that follows it, in one write. Chromium paints only when it has the
-// header of the next part: see ViewerOptions.Repaint.
+// head of the next part: see ViewerOptions.HeadAhead.
 const (
 	boundary    = "boundarydonotcross"
 	streamType  = "multipart/x-mixed-replace;boundary=" + boundary
@@ -52,22 +52,50 @@ func (e Encoder) prepared() Encoder {
 	return e
 }
 
-// part returns an image, or No Data for nil, as a part with the boundary behind it.
-func (e Encoder) part(image *queue.Image) []byte {
-	if image == nil {
-		return encode("image/jpeg", e.NoData(), time.Now())
-	}
-	return encode(e.Type, image.Data, image.Arrived)
+// Part is a frame as a part of a stream. All viewers share its bytes:
+//
+//	head | image | boundary | head of the next part
+//
+// The last piece goes only to viewers that get the head ahead. It has no length, because the next image is not known.
+type Part struct {
+	bytes []byte
+	image int // where the image begins
+	next  int // where the head of the next part begins
 }
 
-func encode(contentType string, data []byte, at time.Time) []byte {
+// part returns an image, or No Data for nil, as a part.
+func (e Encoder) part(image *queue.Image) Part {
+	if image == nil {
+		return e.encode("image/jpeg", e.NoData(), time.Now())
+	}
+	return e.encode(e.Type, image.Data, image.Arrived)
+}
+
+func (e Encoder) encode(contentType string, data []byte, at time.Time) Part {
+	var p Part
 	var out bytes.Buffer
-	out.Grow(len(data) + 200)
+	out.Grow(len(data) + 250)
 	fmt.Fprintf(&out, "Content-Type: %s\r\nContent-Length: %d\r\nX-Timestamp: %s\r\n\r\n",
 		contentType, len(data), Timestamp(at))
+	p.image = out.Len()
 	out.Write(data)
 	out.WriteString("\r\n" + delimiter)
-	return out.Bytes()
+	p.next = out.Len()
+	// The next part may be No Data, and of another type: a viewer that gets the head ahead tells images by their bytes.
+	out.WriteString("Content-Type: " + e.Type + "\r\n\r\n")
+	p.bytes = out.Bytes()
+	return p
+}
+
+// whole returns the part with the boundary behind it.
+func (p Part) whole() []byte { return p.bytes[:p.next] }
+
+// withNextHead returns the part with the head of the next one behind it, and its own head only if it is the first.
+func (p Part) withNextHead(first bool) []byte {
+	if first {
+		return p.bytes
+	}
+	return p.bytes[p.image:]
 }
 
 // Timestamp writes a time in the form of the X-Timestamp header: Unix seconds with six decimals.

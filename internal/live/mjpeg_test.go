@@ -21,7 +21,7 @@ func TestPartForm(t *testing.T) {
 		"image/jpg": "image/jpeg", // the name that every viewer knows
 	} {
 		e := Encoder{Type: contentType, NoData: func() []byte { return nil }}.prepared()
-		got := string(e.part(&queue.Image{Ref: queue.Ref{Arrived: arrived}, Data: []byte(data)}))
+		got := string(e.part(&queue.Image{Ref: queue.Ref{Arrived: arrived}, Data: []byte(data)}).whole())
 		if want := "Content-Type: " + want + "\r\nContent-Length: 30\r\nX-Timestamp: 1700000000.000042\r\n\r\n" +
 			data + "\r\n--boundarydonotcross\r\n"; got != want {
 			t.Errorf("%s: got %q, want %q", contentType, got, want)
@@ -40,7 +40,7 @@ func TestNoDataPart(t *testing.T) {
 		for _, timestamp := range []string{"946684800.000000", "946684801.500000"} { // a test begins with the year 2000
 			want := "Content-Type: image/jpeg\r\nContent-Length: 7\r\nX-Timestamp: " + timestamp + "\r\n\r\n" +
 				noData + "\r\n--boundarydonotcross\r\n"
-			if got := string(e.part(nil)); got != want {
+			if got := string(e.part(nil).whole()); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
 			time.Sleep(1500 * time.Millisecond)
@@ -58,7 +58,7 @@ func TestPartIsOneWrite(t *testing.T) {
 		s := watch(t, newTestHub(q), "x", ViewerOptions{})
 		s.want(t, noData)
 		image := q.push("x", "image")
-		want := string(Encoder{Type: "image/webp"}.part(&image))
+		want := string(Encoder{Type: "image/webp"}.part(&image).whole())
 		buffer := make([]byte, 1<<10) // one Read gets at most one Write
 		if n := testkit.Must(s.conn.Read(buffer))(t); string(buffer[:n]) != want {
 			t.Errorf("got %q, want %q", buffer[:n], want)

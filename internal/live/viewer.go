@@ -15,16 +15,12 @@ const (
 	// viewerBuffer is how many bytes of a stream the kernel holds for a slow viewer, more or less. Bytes that wait there
 	// are delay.
 	viewerBuffer = 64 << 10
-
-	// repaintAfter is when a viewer that paints an image only at the next part gets the image again, unless another
-	// image has come.
-	repaintAfter = 100 * time.Millisecond
 )
 
 // ViewerOptions say how one viewer is served.
 type ViewerOptions struct {
 	Interval     time.Duration       // between two frames, on average at least; 0: none
-	Repaint      bool                // send an image twice: Chromium paints a part at the header of the next one
+	HeadAhead    bool                // send the head of a part with the part before: Chromium paints that part then
 	FrameTimeout time.Duration       // for one frame to be written; 0 means 10 s
 	Shown        func(skipped int64) // nil, or called for each new image sent; skipped: images since the one before
 }
@@ -43,11 +39,9 @@ type viewer struct {
 	rc   *http.ResponseController
 	opts ViewerOptions
 
-	serial   int              // of the last frame sent; 0 before the first one
-	sequence int64            // of the image in that frame; 0 for No Data, and before the first frame
-	due      time.Time        // the next frame goes out then, or later
-	again    bool             // the latest frame goes out although it was sent
-	repaint  <-chan time.Time // when again is to be set; nil while nothing has to be repainted
+	serial   int       // of the last frame sent; 0 before the first one
+	sequence int64     // of the image in that frame; 0 for No Data, and before the first frame
+	due      time.Time // the next frame goes out then, or later
 }
 
 // Show sends a viewer the frames of a feed that is Ready, and skips those that the viewer is too slow for. It returns
@@ -84,8 +78,6 @@ func (v *viewer) run(ctx context.Context, draining <-chan struct{}, f *Feed) err
 		select {
 		case <-changed:
 		case <-due:
-		case <-v.repaint:
-			v.repaint, v.again = nil, true
 		case <-draining:
 		case <-ctx.Done():
 			return httpserver.Aborted(ctx.Err())
@@ -107,30 +99,32 @@ func isClosed(draining <-chan struct{}) bool {
 
 // wants reports whether a frame has to be sent. An expired image is not sent: the feed is about to show No Data.
 func (v *viewer) wants(frame *Frame) bool {
-	return (v.again || frame.Serial != v.serial) && !frame.Expired()
+	return frame.Serial != v.serial && !frame.Expired()
 }
 
-// send sends a frame, and decides when the next one is due and whether this one has to be repainted.
+// send sends a frame, and decides when the next one is due.
 func (v *viewer) send(frame *Frame) error {
 	now := time.Now()
 	if v.opts.Interval > 0 {
 		v.due = nextDue(v.due, now, v.opts.Interval)
 	}
-	if err := v.write(frame.Part, now.Add(v.opts.FrameTimeout)); err != nil {
+	if err := v.write(v.form(frame.Part), now.Add(v.opts.FrameTimeout)); err != nil {
 		return err
 	}
 	last := v.sequence
-	v.serial, v.sequence, v.again, v.repaint = frame.Serial, frame.sequence(), false, nil
-	if v.sequence == last { // nothing new
-		return nil
-	}
-	if v.opts.Repaint {
-		v.repaint = time.After(repaintAfter)
-	}
-	if v.sequence > 0 && v.opts.Shown != nil {
+	v.serial, v.sequence = frame.Serial, frame.sequence()
+	if v.sequence > 0 && v.sequence != last && v.opts.Shown != nil {
 		v.opts.Shown(skipped(last, v.sequence))
 	}
 	return nil
+}
+
+// form returns a part in the form that the viewer needs.
+func (v *viewer) form(p Part) []byte {
+	if v.opts.HeadAhead {
+		return p.withNextHead(v.serial == 0)
+	}
+	return p.whole()
 }
 
 // nextDue returns when the next frame is due. due is when the frame that is sent now was due. A viewer that is late by

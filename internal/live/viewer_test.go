@@ -82,38 +82,34 @@ func TestSecondViewer(t *testing.T) {
 	})
 }
 
-// A viewer that paints an image only with the next part gets each new image twice, unless another one comes first.
-func TestRepaint(t *testing.T) {
+// A viewer that paints a part at the head of the next one gets that head with the part, in the same write, and each
+// image once.
+func TestHeadAhead(t *testing.T) {
 	withFakeTime(t, func(t *testing.T) {
+		const headAhead = "\r\n--boundarydonotcross\r\nContent-Type: image/webp\r\n\r\n"
 		q := newFakeQueue()
-		q.ttl = 2 * pollPeriod
-		s := watch(t, newTestHub(q), "x", ViewerOptions{Repaint: true})
-		s.want(t, noData)
-		for i := range 5 {
-			q.push("x", fmt.Sprint("image ", i))
-			s.want(t, fmt.Sprint("image ", i))
-			time.Sleep(repaintAfter / 2)
+		s := watch(t, newTestHub(q), "x", ViewerOptions{HeadAhead: true})
+		var begun time.Time
+		want := func(text string, at time.Duration) {
+			t.Helper()
+			buffer := make([]byte, 1<<10) // one Read gets at most one Write
+			n := testkit.Must(s.conn.Read(buffer))(t)
+			if got := string(buffer[:n]); got != text || time.Since(begun) != at {
+				t.Errorf("after %s: got %q, want %q after %s", time.Since(begun), got, text, at)
+			}
 		}
-		q.push("x", "last image")
-		begun := s.want(t, "last image").at
-		s.wantAt(t, "last image", begun.Add(repaintAfter))
-		s.wantAt(t, "last image", begun.Add(pollPeriod))
-		s.wantAt(t, noData, begun.Add(2*pollPeriod))
-		s.wantAt(t, noData, begun.Add(2*pollPeriod+repaintAfter))
-		s.wantAt(t, noData, begun.Add(3*pollPeriod))
-	})
-}
-
-// An image that expires before it is painted is not sent again.
-func TestRepaintNothingExpired(t *testing.T) {
-	withFakeTime(t, func(t *testing.T) {
-		q := newFakeQueue()
-		q.ttl = repaintAfter / 2
-		s := watch(t, newTestHub(q), "x", ViewerOptions{Repaint: true})
-		s.want(t, noData)
-		q.push("x", "image")
-		begun := s.want(t, "image").at
-		s.wantAt(t, noData, begun.Add(pollPeriod))
+		begun = time.Now()
+		want("Content-Type: image/jpeg\r\nContent-Length: 7\r\nX-Timestamp: 946684800.000000\r\n\r\n"+
+			noData+headAhead, 0)
+		for i := range 3 {
+			time.Sleep(pollPeriod / 2)
+			q.push("x", fmt.Sprint("image ", i))
+			want(fmt.Sprint("image ", i)+headAhead, time.Duration(i+1)*pollPeriod/2)
+		}
+		want("image 2"+headAhead, 5*pollPeriod/2) // nothing else has come for a period
+		q.ttl = 0
+		q.push("x", "expired at once")
+		want(noData+headAhead, 7*pollPeriod/2)
 	})
 }
 
