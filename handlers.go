@@ -86,11 +86,11 @@ func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
 	}
 	if q.after != nil {
 		image, err := s.following(r, id, q)
-		return s.writeImage(w, image, q, err)
+		return s.writeImage(w, r, image, q, err)
 	}
 	d, err := s.pop(r, id, q.wait)
 	if err != nil {
-		return s.writeImage(w, queue.Image{}, q, err)
+		return s.writeImage(w, r, queue.Image{}, q, err)
 	}
 	return s.deliver(w, r, &d)
 }
@@ -173,7 +173,7 @@ func (s *server) peek(w http.ResponseWriter, r *http.Request, id string, q readQ
 	ref, err := s.queue.Find(r.Context(), id, which)
 	switch {
 	case err == queue.ErrEmpty:
-		return s.writeNoData(w, q.noData)
+		return s.writeNoData(w, r, q.noData)
 	case err != nil:
 		return err
 	}
@@ -184,10 +184,12 @@ func (s *server) peek(w http.ResponseWriter, r *http.Request, id string, q readQ
 }
 
 // writeImage answers with an image that stays where it is, or with the error of the search for it.
-func (s *server) writeImage(w http.ResponseWriter, image queue.Image, q readQuery, err error) error {
+func (s *server) writeImage(
+	w http.ResponseWriter, r *http.Request, image queue.Image, q readQuery, err error,
+) error {
 	switch {
 	case err == queue.ErrEmpty:
-		return s.writeNoData(w, q.noData)
+		return s.writeNoData(w, r, q.noData)
 	case err != nil:
 		return err
 	}
@@ -203,12 +205,13 @@ func describe(h http.Header, ref queue.Ref) {
 }
 
 // writeNoData answers for an empty queue. Every status comes with the No Data image, except 204, which has no body.
-func (s *server) writeNoData(w http.ResponseWriter, status int) error {
+func (s *server) writeNoData(w http.ResponseWriter, r *http.Request, status int) error {
 	h := w.Header()
 	h.Set("X-No-Data", "true")
 	h.Set("X-Queue-Length", "0")
 	if status == http.StatusNoContent {
 		return httpserver.WriteEmpty(w, status)
 	}
-	return httpserver.WriteBody(w, status, "image/png", s.noData())
+	contentType, image := s.noData.formFor(r)
+	return httpserver.WriteBody(w, status, contentType, image)
 }

@@ -72,7 +72,7 @@ func (s *server) handleSnapshot(w http.ResponseWriter, r *http.Request) error {
 		return s.peek(w, r, id, q, q.newest())
 	}
 	image, err := s.snapshot(r, id, q)
-	return s.writeImage(w, image, q, err)
+	return s.writeImage(w, r, image, q, err)
 }
 
 func (s *server) snapshot(r *http.Request, id string, q readQuery) (queue.Image, error) {

@@ -525,9 +525,10 @@ func (s *testServer) wantAlike(t testing.TB, path, image string, sequence, behin
 		"X-Timestamp": head.Header.Get("X-Timestamp"),
 	}
 	if image == "" {
-		image = string(noDataPNG(160, 90))
+		var kind string
+		image, kind = noDataAt(path)
 		want = map[string]string{
-			"Content-Type": "image/png", "Content-Length": strconv.Itoa(len(image)), "X-No-Data": "true",
+			"Content-Type": kind, "Content-Length": strconv.Itoa(len(image)), "X-No-Data": "true",
 			"X-Sequence": "", "X-Queue-Length": "0", "X-Timestamp": "",
 		}
 	}
@@ -539,6 +540,15 @@ func (s *testServer) wantAlike(t testing.TB, path, image string, sequence, behin
 			t.Errorf("%s: got %s %q, and %q by HEAD, want %q", path, name, got, head, want)
 		}
 	}
+}
+
+// noDataAt returns the No Data image that a reader gets at a path, and its type. The reader accepts everything, and the
+// server has NODATA_HEIGHT=90.
+func noDataAt(path string) (image, contentType string) {
+	if strings.Contains(path, ".jp") || strings.Contains(path, "action=snapshot") {
+		return string(noDataJPEG(160, 90)), "image/jpeg"
+	}
+	return string(noDataPNG(160, 90)), "image/png"
 }
 
 // tryGet returns the image at a path and its sequence, or "" for every answer without an image. Unlike Get it may be

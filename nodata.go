@@ -6,16 +6,16 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"net/http"
+	"path"
+	"strings"
 	"sync"
 
 	"github.com/image-streamer/image-streamer/internal/drawtext"
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 )
 
-// noDataText is the text of the No Data image.
-const noDataText = "No Data"
-
-// noData is the No Data image in its two forms. An empty queue answers with the PNG; streams show the JPEG, because
-// their viewers may know nothing else.
+// noData is the No Data image in its two forms, each drawn when it is first needed.
 type noData struct{ png, jpeg func() []byte }
 
 func newNoData(width, height int) noData {
@@ -23,6 +23,43 @@ func newNoData(width, height int) noData {
 		png:  sync.OnceValue(func() []byte { return noDataPNG(width, height) }),
 		jpeg: sync.OnceValue(func() []byte { return noDataJPEG(width, height) }),
 	}
+}
+
+// formFor returns the form of the image that the reader knows. Every reader of images knows JPEG. PNG is what readers
+// get by default.
+func (n noData) formFor(r *http.Request) (contentType string, image []byte) {
+	if knowsOnlyJPEG(r) {
+		return "image/jpeg", n.jpeg()
+	}
+	return "image/png", n.png()
+}
+
+// knowsOnlyJPEG reports whether a reader may know no other type than JPEG. Three things tell: a path that names the
+// type, the spelling of mjpg-streamer, by which time-lapse tools fetch images for files called .jpg, and Accept. The
+// camera reader of Motion sends no Accept.
+func knowsOnlyJPEG(r *http.Request) bool {
+	return namesJPEG(r.URL.Path) || r.URL.Query().Get("action") == "snapshot" ||
+		strings.HasPrefix(r.UserAgent(), "Motion-netcam/") || acceptsOnlyJPEG(r)
+}
+
+// namesJPEG reports whether a path has the extension of a JPEG.
+func namesJPEG(urlPath string) bool {
+	extension := path.Ext(urlPath)
+	return strings.EqualFold(extension, ".jpg") || strings.EqualFold(extension, ".jpeg")
+}
+
+// acceptsOnlyJPEG reports whether Accept names JPEG, and nothing that includes PNG.
+func acceptsOnlyJPEG(r *http.Request) bool {
+	named := false
+	for mediaType := range httpserver.Accepted(r) {
+		switch mediaType {
+		case "image/png", "image/*", "*/*":
+			return false
+		case "image/jpeg", "image/jpg":
+			named = true
+		}
+	}
+	return named
 }
 
 func noDataPNG(width, height int) []byte {
@@ -43,8 +80,12 @@ func noDataJPEG(width, height int) []byte {
 
 // noDataPicture draws the image. Sixteen shades of grey keep it small: 4 bits for a pixel before compression.
 func noDataPicture(width, height int) image.Image {
+	words := "No Data"
+	if height > width {
+		words = "No\nData" // on two lines they are larger
+	}
 	text := image.NewGray(image.Rect(0, 0, width, height))
-	drawtext.Centred(text, noDataText, image.White, 0.25)
+	drawtext.Centred(text, words, image.White, 0.5)
 
 	const shades = 16
 	palette := make(color.Palette, shades)

@@ -59,7 +59,7 @@ func (s *testServer) wantNoDataStatus(t testing.TB, path string, status int) {
 	if status == 400 {
 		return
 	}
-	body, kind := string(noDataPNG(160, 90)), "image/png"
+	body, kind := noDataAt(path)
 	if status == 204 {
 		body, kind = "", ""
 	}

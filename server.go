@@ -31,7 +31,7 @@ type server struct {
 	stack   *httpserver.Stack
 	metrics *metrics
 	signer  session.Signer
-	noData  func() []byte // the No Data image as PNG
+	noData  noData
 	log     *slog.Logger
 
 	mimeType     string // of the images
@@ -92,7 +92,7 @@ func newServer(
 		}),
 		metrics: m,
 		signer:  session.NewSigner(cfg.Access.SessionSecret),
-		noData:  noData.png,
+		noData:  noData,
 		log:     log,
 
 		mimeType:     cfg.MIMEType,

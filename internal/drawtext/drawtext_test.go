@@ -18,6 +18,8 @@ func TestCentred(t *testing.T) {
 		{"No Data", 1280, 720, 0.25, false},
 		{"No Data", 160, 90, 0.25, false},
 		{"No Data", 90, 900, 0.25, true},
+		{"No\nData", 90, 900, 0.5, true},
+		{"No\nData", 360, 720, 0.3, false},
 		{"1", 160, 90, 0.5, false},
 		{"1234567890", 160, 90, 0.5, true},
 	} {

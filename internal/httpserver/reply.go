@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"mime"
 	"net/http"
 	"strconv"
@@ -63,19 +64,34 @@ func WriteEmpty(w http.ResponseWriter, status int) error {
 	return err
 }
 
-// AcceptsJSON reports whether an Accept header names application/json, in any position, with a q other than 0.
+// AcceptsJSON reports whether an Accept header names application/json.
 func AcceptsJSON(r *http.Request) bool {
-	for _, line := range r.Header["Accept"] {
-		for item := range strings.SplitSeq(line, ",") {
-			kind, params, err := mime.ParseMediaType(item)
-			if err != nil || kind != "application/json" {
-				continue
-			}
-			q, err := strconv.ParseFloat(params["q"], 64)
-			if err != nil || q > 0 {
-				return true
-			}
+	for mediaType := range Accepted(r) {
+		if mediaType == "application/json" {
+			return true
 		}
 	}
 	return false
+}
+
+// Accepted yields the media types that the Accept headers of a request name with a q other than 0, in lower case.
+func Accepted(r *http.Request) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range r.Header["Accept"] {
+			for item := range strings.SplitSeq(line, ",") {
+				mediaType, params, err := mime.ParseMediaType(item)
+				if err != nil || isZero(params["q"]) {
+					continue
+				}
+				if !yield(mediaType) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func isZero(number string) bool {
+	n, err := strconv.ParseFloat(number, 64)
+	return err == nil && n <= 0
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/image-streamer/image-streamer/internal/queue"
@@ -40,15 +39,14 @@ func SetHeaders(h http.Header, r *http.Request) {
 // Encoder makes the parts of streams.
 type Encoder struct {
 	Type   string        // MIME type of the images
-	NoData func() []byte // returns the JPEG that is shown without an image; called once, when it is first needed
+	NoData func() []byte // returns the JPEG that is shown without an image
 }
 
-// prepared returns an Encoder that uses the MIME type every viewer knows, and keeps the No Data image.
+// prepared returns an Encoder that uses the MIME type every viewer knows.
 func (e Encoder) prepared() Encoder {
 	if e.Type == "image/jpg" {
 		e.Type = "image/jpeg"
 	}
-	e.NoData = sync.OnceValue(e.NoData)
 	return e
 }
 
