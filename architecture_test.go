@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/httpserver": {},
 	"internal/session":    {},
 	"internal/drawtext":   {},
+	"internal/logwriter":  {},
 
 	// Floor 1: packages of floor 0.
 	"internal/memqueue":   {"internal/queue"},
@@ -39,6 +40,7 @@ var mayImport = map[string][]string{
 	".": {
 		"lua", "internal/queue", "internal/httpserver", "internal/session", "internal/drawtext", "internal/memqueue",
 		"internal/redisqueue", "internal/live", "internal/ingest", "internal/config", "internal/producer",
+		"internal/logwriter",
 	},
 
 	// Helpers of tests (see testHelpers), and packages that have nothing but tests.

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/image-streamer/image-streamer/internal/config"
@@ -29,14 +30,26 @@ func usageErrorf(format string, args ...any) error {
 }
 
 // printHelp prints the commands and the settings.
-func printHelp(out io.Writer) {
-	fmt.Fprint(out, "Image Streamer: a small image relay.\n\n")
+func printHelp(out io.Writer) error {
+	var help strings.Builder
+	help.WriteString("Image Streamer: a small image relay.\n\n")
 	for _, c := range commands() {
 		call := strings.TrimSpace(c.name + " " + c.params)
-		fmt.Fprintf(out, "  image-streamer %-22s  %s\n", call, c.meaning)
+		fmt.Fprintf(&help, "  image-streamer %-22s  %s\n", call, c.meaning)
 	}
-	fmt.Fprint(out, "\nSettings come from the environment or from a file .env in the working directory;\n"+
-		"a variable that is really set wins.\n\n", config.HelpTable())
+	help.WriteString("\nSettings come from the environment or from a file .env in the working directory;\n" +
+		"a variable that is really set wins.\n\n" + config.HelpTable())
+	return printTo(out, help.String())
+}
+
+// printTo writes a text to an output. A reader that has closed the output, as head does, has what it wanted: that is no
+// error.
+func printTo(out io.Writer, text string) error {
+	_, err := io.WriteString(out, text)
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
 }
 
 // release is set by the build: -ldflags "-X main.release=1.2.3".
@@ -59,8 +72,9 @@ func version() string {
 	return info.Main.Version
 }
 
-func printVersion(out io.Writer) {
-	fmt.Fprintf(out, "image-streamer %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+func printVersion(out io.Writer) error {
+	return printTo(out, fmt.Sprintf("image-streamer %s %s %s/%s\n",
+		version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
 }
 
 // runTester runs the test producer alone.
@@ -134,8 +148,7 @@ func runKey(_ context.Context, in invocation) error {
 	if len(in.args) != 1 || !session.Valid(in.args[0]) {
 		return usageErrorf("key %q: allowed is one session id, %s", strings.Join(in.args, " "), session.Rule)
 	}
-	_, err = fmt.Fprintln(in.stdout, signer.Key(in.args[0]))
-	return err
+	return printTo(in.stdout, signer.Key(in.args[0])+"\n")
 }
 
 // linkable matches the paths of the routes that links are for.
@@ -163,8 +176,7 @@ func runLink(_ context.Context, in invocation) error {
 			in.args[1], maxValidity/day)
 	}
 	expires := time.Now().Add(validity + time.Second - 1) // the whole second in which it ends counts
-	_, err = fmt.Fprintln(in.stdout, signer.Link(in.args[0], expires))
-	return err
+	return printTo(in.stdout, signer.Link(in.args[0], expires)+"\n")
 }
 
 // signer returns the signer of the settings, which a command needs.

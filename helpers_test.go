@@ -22,6 +22,7 @@ import (
 	"github.com/image-streamer/image-streamer/internal/certtest"
 	"github.com/image-streamer/image-streamer/internal/config"
 	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/logwriter"
 	"github.com/image-streamer/image-streamer/internal/memqueue"
 	"github.com/image-streamer/image-streamer/internal/queue"
 	"github.com/image-streamer/image-streamer/internal/queuetest"
@@ -286,7 +287,9 @@ func startBounded(t testing.TB, change func(*bounds), vars ...string) *program {
 	return launch(t, func(ctx context.Context, log *testkit.Log) int {
 		b := defaults()
 		change(&b)
-		in := invocation{cfg: cfg, log: newLogger(log, cfg.Log)}
+		lines := logwriter.New(log)
+		defer lines.Close(time.Minute)
+		in := invocation{cfg: cfg, log: newLogger(lines, cfg.Log), lines: lines}
 		if err := serve(ctx, in, b, func(_ int, h http.Handler) http.Handler { return h }); err != nil {
 			in.log.Error("stopped", "error", err)
 			return 1

@@ -14,13 +14,16 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/image-streamer/image-streamer/internal/config"
+	"github.com/image-streamer/image-streamer/internal/logwriter"
 	"github.com/image-streamer/image-streamer/internal/redisqueue"
 )
 
 func main() {
 	redisqueue.DiscardClientLog()
+	signal.Ignore(syscall.SIGPIPE) // a log or an output that nobody reads any more is an error of the write, not the end
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
@@ -34,7 +37,7 @@ type command struct {
 	aliases []string
 
 	// Exactly one of these runs the command; print needs no settings.
-	print func(out io.Writer)
+	print func(out io.Writer) error
 	run   func(ctx context.Context, in invocation) error
 }
 
@@ -43,6 +46,7 @@ type invocation struct {
 	args   []string // behind the command's name
 	cfg    config.Config
 	log    *slog.Logger
+	lines  *logwriter.Writer // what log writes to
 	stdout io.Writer
 }
 
@@ -77,7 +81,10 @@ func commands() []command {
 func run(ctx context.Context, args []string, getenv config.Lookup, stdout, stderr io.Writer) int {
 	c, params, known := findCommand(args)
 	if known && c.print != nil {
-		c.print(stdout)
+		if err := c.print(stdout); err != nil {
+			fmt.Fprintln(stderr, "image-streamer:", err)
+			return 1
+		}
 		return 0
 	}
 	dotenv, err := config.ReadDotenv()
@@ -94,11 +101,13 @@ func run(ctx context.Context, args []string, getenv config.Lookup, stdout, stder
 		fmt.Fprintln(stderr, unknownCommand(args))
 		return 2
 	}
-	log := newLogger(stderr, cfg.Log)
+	lines := logwriter.New(stderr)
+	defer lines.Close(lastLinesWithin)
+	log := newLogger(lines, cfg.Log)
 	tuneCollector(cfg, getenv)
-	err = c.run(ctx, invocation{args: params, cfg: cfg, log: log, stdout: stdout})
+	err = c.run(ctx, invocation{args: params, cfg: cfg, log: log, lines: lines, stdout: stdout})
 	if wrong, ok := errors.AsType[*usageError](err); ok {
-		fmt.Fprintln(stderr, wrong)
+		fmt.Fprintln(lines, wrong)
 		return 2
 	}
 	if err != nil {
@@ -107,6 +116,9 @@ func run(ctx context.Context, args []string, getenv config.Lookup, stdout, stder
 	}
 	return 0
 }
+
+// lastLinesWithin is how long the end of the program waits for a log that stands still.
+const lastLinesWithin = time.Second
 
 // findCommand returns the command that the arguments name, and the arguments behind its name. A command without
 // parameters stands alone.

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/image-streamer/image-streamer/internal/logwriter"
 )
 
 // namespace is the first part of the name of every metric.
@@ -27,14 +29,18 @@ type metrics struct {
 	framesSent, framesSkipped prometheus.Counter
 }
 
-// newRegistry returns a registry that has the metrics of the process.
-func newRegistry() *prometheus.Registry {
+// newRegistry returns a registry that has the metrics of the process and of its log.
+func newRegistry(lines *logwriter.Writer) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	promauto.With(reg).NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; its labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
 	}).Set(1)
+	promauto.With(reg).NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "log_lines_lost_total",
+		Help: "Log lines that could not be written, or not fast enough.",
+	}, func() float64 { return float64(lines.Lost()) })
 	return reg
 }
 

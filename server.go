@@ -193,7 +193,7 @@ func serve(ctx context.Context, in invocation, b bounds, wrap func(port int, h h
 	if err != nil {
 		return fmt.Errorf("listen on PORT=%d: %w", cfg.Port, err)
 	}
-	reg := newRegistry()
+	reg := newRegistry(in.lines)
 	q := openQueue(cfg, reg, log)
 	defer q.Close()
 

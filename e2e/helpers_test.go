@@ -99,11 +99,15 @@ func start(t testing.TB, command string, vars ...string) *process {
 	return startProcess(t, exec.Command(binary, strings.Fields(command)...), vars...)
 }
 
-// startProcess starts the program in an empty directory, where no .env is. It inherits no variable.
+// startProcess starts the program in an empty directory, where no .env is. It inherits no variable. Its log is kept
+// unless the command has a place for it.
 func startProcess(t testing.TB, cmd *exec.Cmd, vars ...string) *process {
 	t.Helper()
 	p := &process{cmd: cmd, log: new(testkit.Log), ended: make(chan struct{})}
-	cmd.Dir, cmd.Stderr = t.TempDir(), p.log
+	cmd.Dir = t.TempDir()
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.log
+	}
 	cmd.Env = append([]string{"PORT=0", "NODATA_HEIGHT=90"}, vars...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
