@@ -49,6 +49,7 @@ type Queue struct {
 	sessions    map[string]*sessionQueue
 	open        *list.List // of *sessionQueue, least recently pushed first: images came within a TTL
 	idle        *list.List // of *sessionQueue, least recently pushed first: no image came within a TTL
+	forgotten   forgotten
 }
 
 // item is a stored image.

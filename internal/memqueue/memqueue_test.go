@@ -130,11 +130,11 @@ func TestMemoryForgetsIdleSessions(t *testing.T) {
 	t.Parallel()
 	const limit = 64 << 10
 	q, h := newQueue(t, limit, queue.Limits{})
-	waiting, latest := session.New(), ""
+	waiting, latest, first := session.New(), "", int64(0)
 	h.PushImage(t, waiting, "image")
 	for range 1000 {
 		latest = session.New()
-		h.PushImage(t, latest, "x")
+		first = h.PushImage(t, latest, "x").Sequence
 		h.Take(t, latest)
 	}
 	q.mu.Lock()
@@ -142,11 +142,60 @@ func TestMemoryForgetsIdleSessions(t *testing.T) {
 		t.Errorf("remembers %d sessions, want at most %d", n, limit/minCharge+1)
 	}
 	q.mu.Unlock()
-	if r := h.PushImage(t, latest, "x"); r.Sequence != 2 {
-		t.Errorf("the latest session: got sequence %d, want 2", r.Sequence)
+	if r := h.PushImage(t, latest, "x"); r.Sequence != first+1 {
+		t.Errorf("the latest session: got sequence %d, want %d", r.Sequence, first+1)
 	}
 	if got := h.Take(t, waiting); string(got.Data) != "image" {
 		t.Errorf("the session with an image: got %q", got.Data)
+	}
+}
+
+// A session that could not be remembered goes on above its old sequence, so that a reader with a place there misses
+// nothing. After the retention it starts again at 1.
+func TestForgottenSequenceGoesOn(t *testing.T) {
+	t.Parallel()
+	clock, ttl := queuetest.NewClock(), time.Minute
+	q := New(Options{TTL: ttl, MemoryLimit: 64 << 10, Now: clock.Now})
+	t.Cleanup(q.Close)
+	h := &queuetest.Harness{Queue: q, TTL: ttl, Elapse: clock.Move}
+	id := session.New()
+	overflow := func() {
+		t.Helper()
+		for range 1000 {
+			other := session.New()
+			h.PushImage(t, other, "x")
+			h.Take(t, other)
+		}
+		if q.sessions[id] != nil {
+			t.Fatal("the session is remembered: too few others came")
+		}
+	}
+	send := func(image string) (sequence int64) {
+		t.Helper()
+		sequence = h.PushImage(t, id, image).Sequence
+		h.Take(t, id)
+		return sequence
+	}
+	send("first")
+	place := send("second")
+	for _, image := range []string{"third", "fourth"} {
+		overflow()
+		sequence := send(image)
+		ref, err := h.Find(t.Context(), id, queue.Query{After: place, Taken: true})
+		if err != nil || sequence <= place || ref.Sequence != sequence {
+			t.Errorf("%s: got sequence %d, and image %d, error %v behind the place %d of a reader", image, sequence,
+				ref.Sequence, err, place)
+		}
+		place = sequence
+	}
+	details := testkit.Must(q.Details(t.Context(), []string{id}))(t)[0]
+	if details.Sent != 1 || details.Expired != 0 {
+		t.Errorf("got details %+v, want one image sent, none expired", details)
+	}
+	overflow()
+	h.Elapse(ttl + queue.SequenceRetention)
+	if sequence := send("fifth"); sequence != 1 {
+		t.Errorf("after the retention: got sequence %d, want 1", sequence)
 	}
 }
 

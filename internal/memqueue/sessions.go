@@ -12,6 +12,7 @@ import (
 // all is always the head of its session.
 type sessionQueue struct {
 	id          string
+	begin       int64         // the sequence before that of its first image
 	sequence    int64         // of the newest image
 	pushed      time.Time     // when the newest image arrived
 	open        bool          // the newest image arrived within a TTL
@@ -31,7 +32,8 @@ func (q *Queue) countPush(id string, now time.Time) *sessionQueue {
 	s := q.sessions[id]
 	if s == nil {
 		q.forgetSilent()
-		s = &sessionQueue{id: id}
+		begin := q.forgotten.highestAt(now)
+		s = &sessionQueue{id: id, begin: begin, sequence: begin}
 		q.sessions[id] = s
 	} else {
 		q.listOf(s).Remove(s.place)
@@ -94,9 +96,9 @@ func (s *sessionQueue) details(now time.Time) queue.Details {
 	return queue.Details{
 		Bytes:   s.bytes,
 		Age:     now.Sub(s.pushed).Seconds(),
-		Sent:    s.sequence,
+		Sent:    s.sequence - s.begin,
 		Taken:   s.taken,
-		Expired: s.sequence - s.taken - s.dropped - int64(s.queue.Len()),
+		Expired: s.sequence - s.begin - s.taken - s.dropped - int64(s.queue.Len()),
 		Dropped: s.dropped,
 	}
 }
@@ -128,14 +130,38 @@ func front(l *list.List) *sessionQueue {
 	return nil
 }
 
+// forgotten has what is left of the sessions that were removed before their retention was over. A session that is not
+// remembered may be one of them. So it begins above all of their sequences, until the retention of all is over: readers
+// that keep a place miss no image.
+type forgotten struct {
+	highest int64     // of the sequences
+	until   time.Time // the retention of the last one
+}
+
+func (f *forgotten) add(sequence int64, until time.Time) {
+	f.highest = max(f.highest, sequence)
+	if until.After(f.until) {
+		f.until = until
+	}
+}
+
+// highestAt returns the sequence above which a session begins, or 0.
+func (f *forgotten) highestAt(now time.Time) int64 {
+	if !now.Before(f.until) {
+		f.highest = 0
+	}
+	return f.highest
+}
+
 // forgetSilent removes sessions without images where they would take more than a quarter of the memory limit, those
-// that were silent longest first. Their sequences start again at 1.
+// that were silent longest first.
 func (q *Queue) forgetSilent() {
 	for _, l := range []*list.List{q.idle, q.open} {
 		for e := l.Front(); e != nil && int64(len(q.sessions))*minCharge > max(q.memoryLimit/4, q.held); {
 			s := e.Value.(*sessionQueue)
 			e = e.Next()
 			if s.queue.Len() == 0 && s.inFlight == 0 {
+				q.forgotten.add(s.sequence, s.pushed.Add(q.ttl+queue.SequenceRetention))
 				q.remove(s)
 			}
 		}

@@ -84,8 +84,9 @@ var (
 	ErrUnavailable = errors.New("the queue does not answer")
 )
 
-// SequenceRetention is how long the sequence of a session is remembered after its newest image has expired. A
-// session that is silent for longer starts again at 1.
+// SequenceRetention is how long the sequence of a session rises after its newest image has expired. A session that is
+// silent for longer starts again at 1. An engine without room to remember a session so long lets it go on at a higher
+// sequence, never at a lower one.
 const SequenceRetention = 10 * time.Minute
 
 // Limits bound what a queue holds. 0 means no limit.
@@ -98,7 +99,7 @@ type Limits struct {
 // Ref says where an image is.
 type Ref struct {
 	Session  string
-	Sequence int64     // 1, 2, 3 ... within the session
+	Sequence int64     // 1, 2, 3 ... within the session; see SequenceRetention
 	Arrived  time.Time // by the clock of the engine
 	Behind   int       // live images of the session that are newer
 	Size     int       // in bytes
