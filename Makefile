@@ -18,8 +18,8 @@ run: ## the server, set by .env and the environment
 build: ## the static binary ./image-streamer
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o image-streamer .
 
-test: ## every test; gets redis-server, ffmpeg, chromium and prometheus first if they are missing
-	@for program in redis-server ffmpeg chromium prometheus; do scripts/needs $$program; done
+test: ## every test; gets redis-server, ffmpeg, chromium, prometheus and nginx first if they are missing
+	@for program in redis-server ffmpeg chromium prometheus nginx; do scripts/needs $$program; done
 	go test -count=1 -parallel 4 -timeout 170s ./...
 
 race: ## every test under the race detector

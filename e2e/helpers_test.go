@@ -1,6 +1,6 @@
 // Package e2e tests the program as its users have it. TestMain builds the binary once; each test runs it in processes
 // of its own and knows it by HTTP, by signals and by its log. Around it stand what people use with it: browsers,
-// ffmpeg, curl, Prometheus and Redis. A test whose tool is missing is skipped, and fails in CI.
+// ffmpeg, curl, nginx, Prometheus and Redis. A test whose tool is missing is skipped, and fails in CI.
 package e2e
 
 import (

@@ -25,3 +25,10 @@ func Conn(r *http.Request) *net.TCPConn {
 	socket, _ := conn.(*net.TCPConn)
 	return socket
 }
+
+// closeWrite tells the client of a request that nothing more is sent to it.
+func closeWrite(r *http.Request) {
+	if conn, ok := r.Context().Value(connKey{}).(interface{ CloseWrite() error }); ok {
+		_ = conn.CloseWrite() // if that fails, the client is gone
+	}
+}

@@ -63,7 +63,7 @@ func (s *Stack) Handle(h HandlerFunc) http.Handler {
 // reportError answers with an error. What the server or one of its limits is to blame for goes to the log too.
 func (s *Stack) reportError(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, ErrAborted) {
-		s.log.Debug("consumer hung up", "request", requestID(w), "route", routeOf(r.Pattern), "error", err)
+		s.log.Debug("client hung up", "request", requestID(w), "route", routeOf(r.Pattern), "error", err)
 		panic(http.ErrAbortHandler)
 	}
 	status, text := s.answerTo(err)
@@ -72,6 +72,8 @@ func (s *Stack) reportError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "1")
+	case http.StatusLengthRequired:
+		w.Header().Set("Connection", "close") // nobody knows where the next request begins
 	}
 	if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout {
 		s.log.Warn("request failed", "request", requestID(w), "route", routeOf(r.Pattern), "status", status, "error", err)

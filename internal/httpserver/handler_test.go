@@ -112,7 +112,7 @@ func TestAbortedAnswerEndsConnection(t *testing.T) {
 		t.Errorf("got %q, error %v, want a part and its sudden end", body, err)
 	}
 	testkit.Eventually(t, func() bool { return len(log.JSON(t, "request")) == 1 })
-	lines := log.JSON(t, "consumer hung up")
+	lines := log.JSON(t, "client hung up")
 	if len(lines) != 1 || lines[0]["error"] != "write: answer cut short: the secret cause" || lines[0]["route"] != "/x" ||
 		lines[0]["request"] != log.JSON(t, "request")[0]["request"] {
 		t.Errorf("got log %s", log)

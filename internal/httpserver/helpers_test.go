@@ -54,7 +54,9 @@ func newTestServer(t testing.TB, o Options, served endpoints) *testServer {
 		mux.Handle(pattern, s.Handle(h))
 	}
 	s.handler = s.Wrap(mux)
-	listener := httptest.NewServer(s.handler)
+	listener := httptest.NewUnstartedServer(s.handler)
+	listener.Config.ConnContext = ConnContext
+	listener.Start()
 	t.Cleanup(listener.Close)
 	s.addr = listener.Listener.Addr().String()
 	return s
@@ -161,7 +163,7 @@ func (s *testServer) hasten(t testing.TB) (addr string) {
 	}))
 	listener.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		conn.(*net.TCPConn).SetWriteBuffer(16 << 10)
-		return ctx
+		return ConnContext(ctx, conn)
 	}
 	listener.Start()
 	t.Cleanup(listener.Close)

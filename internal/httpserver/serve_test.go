@@ -263,3 +263,32 @@ func TestConn(t *testing.T) {
 		}
 	}
 }
+
+// net/http itself answers what is no request, without the headers that every other answer has. README.md names these
+// statuses.
+func TestNoRequestReachesEndpoints(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	ln := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	s := newTestServer(t, Options{}, endpoints{})
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, ln, s.handler, ServeOptions{Log: slog.New(slog.DiscardHandler)}) }()
+	for request, want := range map[string]int{
+		"nothing\r\n\r\n":                                   400,
+		"GET / HTTP/1.1\r\n\r\n":                            400, // without Host
+		"GET / HTTP/3.0\r\n\r\n":                            505,
+		"GET / HTTP/1.1\r\nHost: x\r\nExpect: more\r\n\r\n": 417,
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n":           501,
+		"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 30<<10) + "\r\n\r\n": 431,
+	} {
+		conn := dial(t, ln.Addr().String())
+		io.WriteString(conn, request)
+		resp := testkit.Must(http.ReadResponse(bufio.NewReader(conn), nil))(t)
+		if resp.StatusCode != want || resp.Header.Get("Cache-Control") != "" {
+			t.Errorf("%.60q: got status %d, headers %v, want %d of net/http", request, resp.StatusCode, resp.Header, want)
+		}
+		conn.Close()
+	}
+	stop()
+	testkit.NoError(t, <-served)
+}

@@ -28,23 +28,25 @@ type Options struct {
 
 // Stack is what all endpoints of a server share.
 type Stack struct {
-	log      *slog.Logger
-	metrics  *metrics
-	cors     CORS
-	statusOf func(error) (int, string)
-	notFound HandlerFunc
-	bodyIdle time.Duration
+	log       *slog.Logger
+	metrics   *metrics
+	cors      CORS
+	statusOf  func(error) (int, string)
+	notFound  HandlerFunc
+	bodyIdle  time.Duration
+	lingering lingerLimits
 }
 
 // New returns a Stack and registers its metrics.
 func New(o Options) *Stack {
 	return &Stack{
-		log:      o.Log,
-		metrics:  newMetrics(o.Registerer, o.Statuses),
-		cors:     o.CORS,
-		statusOf: o.StatusOf,
-		notFound: o.NotFound,
-		bodyIdle: cmp.Or(o.BodyIdle, 30*time.Second),
+		log:       o.Log,
+		metrics:   newMetrics(o.Registerer, o.Statuses),
+		cors:      o.CORS,
+		statusOf:  o.StatusOf,
+		notFound:  o.NotFound,
+		bodyIdle:  cmp.Or(o.BodyIdle, 30*time.Second),
+		lingering: defaultLinger(),
 	}
 }
 
@@ -55,5 +57,6 @@ func (s *Stack) Wrap(mux http.Handler) http.Handler {
 	h = s.refuseForeign(h)
 	h = s.recoverPanics(h)
 	h = s.record(h)
+	h = s.linger(h) // not in the time that a request took
 	return CommonHeaders(s.cors, h)
 }

@@ -1,0 +1,77 @@
+package httpserver
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// lingerLimits bound the rest of a request that is dropped behind its answer.
+type lingerLimits struct {
+	idle  time.Duration // between two of its bytes
+	total time.Duration
+	bytes int
+	slots chan struct{} // holds an element for each connection that lingers; one too many is closed without
+}
+
+func defaultLinger() lingerLimits {
+	return lingerLimits{2 * time.Second, 30 * time.Second, 64 << 20, make(chan struct{}, 256)}
+}
+
+// linger keeps an answer from being lost because its request was not read to the end. A connection that is closed with
+// unread bytes is reset, and the reset takes away what the client or the proxy before it has not read yet: the answer.
+// So the answer goes out whole, and what the client is still sending is dropped, within bounds, before the connection
+// closes.
+//
+// net/http decides whether the connection closes. It reads up to 256 KiB of a body before it sends the answer. If that
+// was all, the connection goes on; otherwise the answer says Connection: close. Over HTTP/2 a stream ends without harm
+// to its answer.
+func (s *Stack) linger(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		closes := w.Header().Get("Connection") == "close"
+		if r.ProtoMajor != 1 || r.ContentLength == 0 && !closes {
+			return
+		}
+		err := http.NewResponseController(w).Flush()
+		if conn := Conn(r); err == nil && conn != nil && (closes || isUnread(r.Body)) {
+			closeWrite(r)
+			s.lingering.dropRest(conn)
+		}
+	})
+}
+
+// isUnread reports whether a body has not come to its end.
+func isUnread(body io.Reader) bool {
+	_, err := body.Read(nil)
+	return err != io.EOF && err != http.ErrBodyReadAfterClose
+}
+
+// dropRest reads from a connection past net/http, and past TLS: what comes has no meaning any more.
+func (l lingerLimits) dropRest(conn *net.TCPConn) {
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	default:
+		return
+	}
+	end, dropped := time.Now().Add(l.total), make([]byte, 16<<10)
+	for left := l.bytes; left > 0; {
+		if conn.SetReadDeadline(earlier(time.Now().Add(l.idle), end)) != nil {
+			return
+		}
+		n, err := conn.Read(dropped)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
