@@ -32,7 +32,7 @@ func (s *server) handleIngest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !ingest.HasBody(r) {
-		return ingest.ErrNoLength
+		return ingest.NoLength(r)
 	}
 	upload := s.budget.Begin(r.Context(), s.bounds.stream)
 	defer upload.End()

@@ -138,6 +138,7 @@ func TestPushRefused(t *testing.T) {
 			{"no length", "/image/", "1.1", "", "", false, 411},
 			{"no length but a body", "/image/", "1.1", "", "image", false, 411},
 			{"no length, HTTP/1.0", "/image/", "1.0", "", "image", true, 411},
+			{"in chunks, HTTP/1.0", "/image/", "1.0", chunked, inChunks("image") + "0\r\n\r\n", false, 411},
 			{"no length, form", "/imageForm/", "1.1", form, "", false, 411},
 			{"cut by length", "/image/", "1.1", "Content-Length: 100\r\n", "half", true, 400},
 			{"cut by one byte", "/image/", "1.1", "Content-Length: 5\r\n", "half", true, 400},

@@ -11,10 +11,6 @@ import (
 )
 
 var (
-	// ErrNoLength refuses a request that does not say how its body ends: see HasBody.
-	ErrNoLength = httpserver.Errorf(http.StatusLengthRequired,
-		"neither Content-Length nor chunked encoding: allowed is a body with one of them")
-
 	// ErrEmptyImage refuses a body without a byte.
 	ErrEmptyImage = httpserver.Errorf(http.StatusBadRequest, "empty image: allowed is at least one byte")
 
@@ -41,6 +37,16 @@ func Skippedf(format string, args ...any) error { return &Skipped{fmt.Sprintf(fo
 type rateError struct{ text string }
 
 func (e *rateError) Error() string { return e.text }
+
+// NoLength refuses a request that does not say how its body ends: see HasBody.
+func NoLength(r *http.Request) error {
+	if !r.ProtoAtLeast(1, 1) {
+		return httpserver.Errorf(http.StatusLengthRequired,
+			"no Content-Length, and %s has no chunked encoding: allowed is a body with Content-Length", r.Proto)
+	}
+	return httpserver.Errorf(http.StatusLengthRequired,
+		"neither Content-Length nor chunked encoding: allowed is a body with one of them")
+}
 
 // tooLarge refuses an image of more than maxBytes.
 func tooLarge(maxBytes int64) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 )
 
@@ -12,6 +13,8 @@ import (
 func TestReadErrors(t *testing.T) {
 	t.Parallel()
 	slow := fmt.Errorf("read: %w", &rateError{"the body stood still for 30s"})
+	old, recent := httptest.NewRequest("POST", "/", nil), httptest.NewRequest("POST", "/", nil)
+	old.Proto, old.ProtoMinor = "HTTP/1.0", 0
 	for _, row := range []struct {
 		name   string
 		got    error
@@ -21,6 +24,14 @@ func TestReadErrors(t *testing.T) {
 		{
 			"image, cut", readError(io.ErrUnexpectedEOF, 5), 400,
 			"body cut short or malformed, nothing was stored: allowed is a complete body (unexpected EOF)",
+		},
+		{
+			"no length", NoLength(recent), 411,
+			"neither Content-Length nor chunked encoding: allowed is a body with one of them",
+		},
+		{
+			"no length, HTTP/1.0", NoLength(old), 411,
+			"no Content-Length, and HTTP/1.0 has no chunked encoding: allowed is a body with Content-Length",
 		},
 		{"image, slow", readError(slow, 5), 408, "the body stood still for 30s: nothing was stored"},
 		{

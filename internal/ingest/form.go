@@ -22,7 +22,7 @@ func ReadForm(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload)
 	case err != nil || params["boundary"] == "":
 		return nil, errNoBoundary
 	case !HasBody(r):
-		return nil, ErrNoLength
+		return nil, NoLength(r)
 	}
 	// The image is collected in chunks, and then copied to a buffer of its size.
 	if err := u.Reserve(2 * min(max(r.ContentLength, 1), maxBytes)); err != nil {

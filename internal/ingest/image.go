@@ -20,7 +20,7 @@ func ReadImage(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload
 	case r.ContentLength > 0:
 		return readSized(u.Body(w, r, nil), int(r.ContentLength), maxBytes, u)
 	case !HasBody(r):
-		return nil, ErrNoLength
+		return nil, NoLength(r)
 	}
 	return readUnsized(u.Body(w, r, nil), maxBytes, u)
 }
