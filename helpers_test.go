@@ -369,6 +369,13 @@ func (s *secureServer) Do(t testing.TB, method, path string, body io.Reader) rel
 	return relaytest.Received(t, s.request(t.Context(), t, method, path, body), method)
 }
 
+// DoLater is Do in the background.
+func (s *secureServer) DoLater(t testing.TB, method, path string, body io.Reader) *relaytest.Pending {
+	t.Helper()
+	req := testkit.Must(http.NewRequestWithContext(t.Context(), method, "https://"+s.Addr+path, body))(t)
+	return relaytest.SendLater(s.client.Transport, req)
+}
+
 // partsOf returns a function that reads the next part of an MJPEG stream.
 func partsOf(t testing.TB, resp *http.Response) (next func() string) {
 	t.Helper()

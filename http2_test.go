@@ -42,12 +42,10 @@ func TestStreamsOverHTTP2(t *testing.T) {
 	next() // No Data
 
 	body, in := io.Pipe()
-	ingested := make(chan relaytest.Response, 1)
-	go func() { ingested <- s.Do(t, "POST", "/stream/x", body) }()
+	ingested := s.DoLater(t, "POST", "/stream/x", body)
 	last := ""
 	for n := 1; n <= 5; n++ {
-		snapshot := make(chan relaytest.Response, 1)
-		go func() { snapshot <- s.Do(t, "GET", "/snapshot/x?wait=60", nil) }()
+		snapshot := s.DoLater(t, "GET", "/snapshot/x?wait=60", nil)
 		testkit.Eventually(t, func() bool { return s.shows(t, "waiting_readers", 1) })
 		picture := smallJPEG(fmt.Sprint("picture ", n))
 		testkit.Must(io.WriteString(in, picture))(t)
@@ -57,14 +55,15 @@ func TestStreamsOverHTTP2(t *testing.T) {
 				t.Fatalf("picture %d: got %d bytes that are no picture", n, len(got))
 			}
 		}
-		if got := (<-snapshot).WantStatus(t, 200); got.Text != picture {
+		if got, _ := snapshot.Answer(t); got.WantStatus(t, 200).Text != picture {
 			t.Errorf("picture %d: the waiting snapshot got %d bytes, X-Sequence %s",
 				n, len(got.Text), got.Header.Get("X-Sequence"))
 		}
 		last = picture
 	}
 	in.Close()
-	(<-ingested).WantIngested(t, relaytest.Ingested{Session: "x", Stored: 5, Sequence: 5})
+	stored, _ := ingested.Answer(t)
+	stored.WantIngested(t, relaytest.Ingested{Session: "x", Stored: 5, Sequence: 5})
 	if resp.ProtoMajor != 2 || dialed.Load() != 1 {
 		t.Errorf("got HTTP/%d and %d connections, want HTTP/2 on one", resp.ProtoMajor, dialed.Load())
 	}

@@ -76,11 +76,10 @@ func TestPostPop(t *testing.T) {
 		s.Do(t, "POST", "/image/a%20b/pop", nil).WantStatus(t, 400)
 		s.Do(t, "POST", path, sized(strings.Repeat("x", 65<<10))).WantStatus(t, 400)
 
-		waited := make(chan relaytest.Response, 1)
-		go func() { waited <- s.Do(t, "POST", path+"?wait=60", sized("{}")) }()
+		waited := s.DoLater(t, "POST", path+"?wait=60", sized("{}"))
 		s.awaitViewers(t, 0, 1)
 		s.PushImage(t, id, "fifth")
-		if got := <-waited; got.Text != "fifth" {
+		if got, _ := waited.Answer(t); got.Text != "fifth" {
 			t.Errorf("of waiting: got %q", got.Text)
 		}
 	})

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,16 +90,11 @@ func TestUploadWaits(t *testing.T) {
 			first := s.beginUpload(t, "first", 800)
 			s.awaitUploads(t, 1, 800)
 			image := smallJPEG(strings.Repeat("x", 700))
-			var second sync.WaitGroup
-			second.Go(func() {
-				got := s.Do(t, "POST", way.path+"second", way.framed(way.body(image)), "Content-Type: "+way.contentType)
-				if got.StatusCode != 200 {
-					t.Errorf("got status %d, %s", got.StatusCode, got.Text)
-				}
-			})
+			second := s.DoLater(t, "POST", way.path+"second", way.framed(way.body(image)), "Content-Type: "+way.contentType)
 			testkit.Eventually(t, func() bool { return s.server.budget.Usage().Waiting == 1 })
 			io.WriteString(first, strings.Repeat("x", 790))
-			second.Wait()
+			stored, _ := second.Answer(t)
+			stored.WantStatus(t, 200)
 			if got := s.Take(t, "second"); string(got.Data) != image {
 				t.Errorf("got %d bytes, want %d", len(got.Data), len(image))
 			}
@@ -245,16 +239,16 @@ func startFullHTTP2(t testing.TB, wait time.Duration) (s *secureServer, sent *at
 func TestUploadLimitOverHTTP2(t *testing.T) {
 	t.Parallel()
 	s, _ := startFullHTTP2(t, 100*time.Millisecond)
-	var all sync.WaitGroup
+	var all []*relaytest.Pending
 	for range 4 {
-		all.Go(func() {
-			got := s.Do(t, "POST", "/image/second", bytes.NewReader(make([]byte, 1<<20)))
-			if got.StatusCode != 503 || got.ProtoMajor != 2 || got.Header.Get("Retry-After") != "1" {
-				t.Errorf("got %s %d, %s", got.Proto, got.StatusCode, got.Text)
-			}
-		})
+		all = append(all, s.DoLater(t, "POST", "/image/second", bytes.NewReader(make([]byte, 1<<20))))
 	}
-	all.Wait()
+	for _, one := range all {
+		got, _ := one.Answer(t)
+		if got.StatusCode != 503 || got.ProtoMajor != 2 || got.Header.Get("Retry-After") != "1" {
+			t.Errorf("got %s %d, %s", got.Proto, got.StatusCode, got.Text)
+		}
+	}
 }
 
 // Uploads over HTTP/2 that wait for bytes stay with their client, except for the small window of their connection.

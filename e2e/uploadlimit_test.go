@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/image-streamer/image-streamer/internal/relaytest"
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
@@ -144,14 +145,13 @@ func peakMemory(t testing.TB, p *process) (bytes float64) {
 func wantAllFree(t *testing.T, p *process, limit int) {
 	t.Helper()
 	const size = 10 << 20
-	var all sync.WaitGroup
+	var all []*relaytest.Pending
 	for range limit / size {
-		all.Go(func() {
-			got := p.Do(t, "POST", "/image/large", bytes.NewReader(make([]byte, size)))
-			if got.StatusCode != 200 {
-				t.Errorf("not the whole limit is free again: got status %d, %s", got.StatusCode, got.Text)
-			}
-		})
+		all = append(all, p.DoLater(t, "POST", "/image/large", bytes.NewReader(make([]byte, size))))
 	}
-	all.Wait()
+	for _, one := range all {
+		if got, _ := one.Answer(t); got.StatusCode != 200 {
+			t.Errorf("not the whole limit is free again: got status %d, %s", got.StatusCode, got.Text)
+		}
+	}
 }

@@ -90,14 +90,20 @@ type pendingAnswer struct {
 // GetLater sends a GET request in the background.
 func (c *Client) GetLater(t testing.TB, path string) *Pending {
 	t.Helper()
-	return sendLater(c.NewRequest(t, http.MethodGet, path, nil))
+	return c.DoLater(t, http.MethodGet, path, nil)
 }
 
-// sendLater sends a request and reads its answer in the background. Only Answer, which the test calls, checks it.
-func sendLater(req *http.Request) *Pending {
+// DoLater is Do in the background.
+func (c *Client) DoLater(t testing.TB, method, path string, body io.Reader, headers ...string) *Pending {
+	t.Helper()
+	return SendLater(http.DefaultTransport, c.NewRequest(t, method, path, body, headers...))
+}
+
+// SendLater sends a request and reads its answer in the background. Only Answer, which the test calls, checks it.
+func SendLater(transport http.RoundTripper, req *http.Request) *Pending {
 	p := &Pending{make(chan pendingAnswer, 1)}
 	go func() {
-		resp, err := http.DefaultTransport.RoundTrip(req)
+		resp, err := transport.RoundTrip(req)
 		if err == nil {
 			var body []byte
 			body, err = io.ReadAll(resp.Body)

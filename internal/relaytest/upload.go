@@ -68,7 +68,7 @@ func (c *Client) Send(t testing.TB, session, contentType string) *Sender {
 		req.Header.Set("Content-Type", contentType)
 	}
 	t.Cleanup(func() { in.Close() })
-	return &Sender{in, sendLater(req)}
+	return &Sender{in, SendLater(http.DefaultTransport, req)}
 }
 
 // WriteText sends text.
