@@ -172,15 +172,19 @@ func TestLogSummarizesSettings(t *testing.T) {
 		{nil, []string{
 			`queue="embedded, 256 MiB at most, lost at exit"`, "access=open", "expire=2m0s",
 			`limits.MAX_IMAGE_BYTES="10 MiB"`, "limits.MAX_IMAGES=1000", `limits.MAX_SESSION_BYTES="64 MiB"`,
-			"limits.MAX_SESSIONS=10000", `limits.UPLOAD_LIMIT="64 MiB"`, "limits.MAX_VIEWERS=1000", "version=",
+			"limits.MAX_SESSIONS=10000", `limits.UPLOAD_LIMIT="64 MiB"`, `limits.MIN_UPLOAD_RATE="1.0 KiB"`,
+			"limits.MAX_VIEWERS=1000", "version=",
 		}},
 		{[]string{"REDIS_HOST=redis://hunter2:hunter2@127.0.0.1:1"}, []string{"queue=redis", "mode=single"}},
 		{[]string{"REDIS_HOST=127.0.0.1:1,127.0.0.1:2", "REDIS_MODE=cluster"}, []string{"queue=redis", "mode=cluster"}},
 		{
-			[]string{"MAX_IMAGES=0", "MAX_SESSION_BYTES=0", "MAX_SESSIONS=0", "UPLOAD_LIMIT=0", "MAX_VIEWERS=0"},
+			[]string{
+				"MAX_IMAGES=0", "MAX_SESSION_BYTES=0", "MAX_SESSIONS=0", "UPLOAD_LIMIT=0", "MIN_UPLOAD_RATE=0",
+				"MAX_VIEWERS=0",
+			},
 			[]string{
 				"limits.MAX_IMAGES=none", "limits.MAX_SESSION_BYTES=none", "limits.MAX_SESSIONS=none",
-				"limits.UPLOAD_LIMIT=none", "limits.MAX_VIEWERS=none",
+				"limits.UPLOAD_LIMIT=none", "limits.MIN_UPLOAD_RATE=none", "limits.MAX_VIEWERS=none",
 			},
 		},
 		{[]string{"UPLOAD_LIMIT=1MiB"}, []string{`limits.MAX_IMAGE_BYTES="1.0 MiB"`}},

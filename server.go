@@ -47,7 +47,7 @@ type server struct {
 
 // bounds are times that the program takes as they are and tests shorten.
 type bounds struct {
-	image, stream ingest.DataRate  // of a body with one image, and with many
+	image, stream ingest.DataRate  // of a body with one image, and with many; BytesPerSecond is MIN_UPLOAD_RATE
 	frame         time.Duration    // a viewer may take for one frame
 	grace         time.Duration    // for requests in flight when the server stops
 	headers       time.Duration    // a client may take for the headers of a request
@@ -73,6 +73,7 @@ func newServer(
 ) *server {
 	m := newMetrics(reg)
 	q = &counted{q, m}
+	b.image.BytesPerSecond, b.stream.BytesPerSecond = cfg.Limits.UploadRate, cfg.Limits.UploadRate
 	noData, poll := newNoData(cfg.NoData.Width(), cfg.NoData.Height), queue.NewPoll(pollPeriod)
 	return &server{
 		queue:   q,

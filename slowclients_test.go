@@ -39,9 +39,9 @@ func TestSlowBodyIsCut(t *testing.T) {
 	if b := defaults(); b.image != ingest.ImageRate() || b.stream != ingest.StreamRate() {
 		t.Errorf("got rates %+v and %+v, want those of ingest", b.image, b.stream)
 	}
-	cfg := testConfig(t)
+	cfg := testConfig(t, "MIN_UPLOAD_RATE=10k")
 	s := newTestServer(t, cfg, memoryHarness(t, cfg), withBounds(func(b *bounds) {
-		b.image = ingest.DataRate{Idle: time.Minute, Grace: 200 * time.Millisecond, BytesPerSecond: 10_000}
+		b.image = ingest.DataRate{Idle: time.Minute, Grace: 200 * time.Millisecond}
 		b.stream = b.image
 	}))
 	for _, request := range []string{

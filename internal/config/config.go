@@ -50,6 +50,7 @@ type Limits struct {
 	SessionBytes int64 // of the images of a session
 	Sessions     int
 	UploadBytes  int64 // of all uploads in progress
+	UploadRate   int64 // least bytes a second of an upload, on average
 	Viewers      int   // streams and waiting reads
 	CheckImages  bool  // refuse what does not begin as an image of the MIMEType does
 }

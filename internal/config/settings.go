@@ -93,6 +93,11 @@ var settings = []setting{
 		func(c *Config, v string) (err error) { c.Limits.UploadBytes, err = parseLimit(v); return },
 	},
 	{
+		"MIN_UPLOAD_RATE", "1 KiB", "bytes a second that an image has to come at, on average after its first 30 seconds",
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+		func(c *Config, v string) (err error) { c.Limits.UploadRate, err = parseLimit(v); return },
+	},
+	{
 		"MAX_VIEWERS", "1000", "streams and waiting reads at once; one more gets 503",
 		"a whole number; 0: no limit",
 		func(c *Config, v string) (err error) { c.Limits.Viewers, err = ParseInt(v, 0, math.MaxInt32); return },

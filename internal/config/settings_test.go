@@ -122,6 +122,12 @@ var settingCases = []struct {
 		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
 	},
 	{
+		"MIN_UPLOAD_RATE", func(c Config) any { return c.Limits.UploadRate },
+		map[string]any{"0": int64(0), "1": int64(1), "2 kB": int64(2000)},
+		[]string{"-1", "0.5", "2TiB", "1 KiB/s"},
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+	},
+	{
 		"MAX_VIEWERS", func(c Config) any { return c.Limits.Viewers },
 		map[string]any{"0": 0, "1": 1, "1000": 1000},
 		[]string{"-1", "all"},

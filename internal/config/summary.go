@@ -29,6 +29,7 @@ func (l Limits) attr() slog.Attr {
 		"MAX_SESSION_BYTES", bytesOrNone(l.SessionBytes),
 		"MAX_SESSIONS", countOrNone(l.Sessions),
 		"UPLOAD_LIMIT", bytesOrNone(l.UploadBytes),
+		"MIN_UPLOAD_RATE", bytesOrNone(l.UploadRate),
 		"MAX_VIEWERS", countOrNone(l.Viewers),
 	)
 }

@@ -18,6 +18,9 @@ import (
 	"github.com/image-streamer/image-streamer/internal/httpserver"
 )
 
+// leastRate is the least average rate of a body, in bytes a second.
+const leastRate = 1 << 10
+
 func bytesOf(size int) []byte { return make([]byte, size) }
 
 // testUpload is an upload that nothing limits.
@@ -214,6 +217,7 @@ func receive(t testing.TB, w http.ResponseWriter, r *http.Request) (images []str
 	if r.URL.Path == "/stream/" {
 		rate = StreamRate()
 	}
+	rate.BytesPerSecond = leastRate
 	budget := NewBudget(BudgetOptions{Buffer: bytesOf})
 	defer func() {
 		if usage := budget.Usage(); usage != (Usage{}) {

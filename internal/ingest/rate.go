@@ -14,15 +14,12 @@ import (
 // DataRate is how fast a body has to come.
 type DataRate struct {
 	Idle           time.Duration // how long the body may stand still
-	BytesPerSecond int           // the least average over an image, at least 1
-	Grace          time.Duration // added to the time that an image has by that average
+	Grace          time.Duration // added to the time that an image has by the least average
+	BytesPerSecond int64         // the least average over an image; 0: none
 }
 
-// ImageRate is the rate of a request with one image: as slow as the worst radio link, but not byte by byte, since the
-// image holds memory that other uploads wait for.
-func ImageRate() DataRate {
-	return DataRate{Idle: 30 * time.Second, Grace: 30 * time.Second, BytesPerSecond: 4 << 10}
-}
+// ImageRate is the rate of a request with one image, without a least average.
+func ImageRate() DataRate { return DataRate{Idle: 30 * time.Second, Grace: 30 * time.Second} }
 
 // StreamRate is the rate of a request with many images: between two of them its body may stand still for longer.
 func StreamRate() DataRate {
@@ -42,7 +39,7 @@ type Body struct {
 	draining <-chan struct{}
 
 	since    time.Time // copy of the upload's: received counts from then on
-	received int       // bytes
+	received int64     // bytes
 }
 
 // Body returns the body of a request. Once draining is closed, every read has a short time only. Draining may be nil.
@@ -62,7 +59,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	default:
 	}
 	n, err := b.body.Read(p)
-	b.received += n
+	b.received += int64(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = b.missed(idle <= left)
 	}
@@ -80,7 +77,7 @@ func (b *Body) timeLeft(now time.Time) time.Duration {
 	if b.since != since {
 		b.since, b.received = since, 0
 	}
-	if since.IsZero() {
+	if since.IsZero() || rate.BytesPerSecond == 0 {
 		return rate.Idle
 	}
 	return rate.Grace + time.Duration(b.received/rate.BytesPerSecond)*time.Second - now.Sub(since)

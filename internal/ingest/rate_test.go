@@ -87,6 +87,7 @@ func (r received) wantError(t *testing.T, status int, text string) {
 func TestDataRate(t *testing.T) {
 	t.Parallel()
 	big, small := photo(strings.Repeat("x", 5_000_000)), photo(strings.Repeat("x", 20_000))
+	medium := photo(strings.Repeat("x", 150_000))
 	for _, row := range []struct {
 		name, image string
 		size        int
@@ -99,11 +100,15 @@ func TestDataRate(t *testing.T) {
 			"", 99 * time.Second, 101 * time.Second,
 		},
 		{
-			"a radio at 4200 bytes a second", big, 4_200, time.Second,
-			"", 19 * time.Minute, 20 * time.Minute,
+			"GPRS at 2200 bytes a second", medium, 2_200, time.Second,
+			"", 68 * time.Second, 69 * time.Second,
 		},
 		{
-			"a small image at 500 bytes a second", small, 5_000, 10 * time.Second,
+			"a radio at 1100 bytes a second", big, 1_100, time.Second,
+			"", 75 * time.Minute, 76 * time.Minute,
+		},
+		{
+			"a small image at 250 bytes a second", small, 5_000, 20 * time.Second,
 			"too slowly", 30 * time.Second, time.Minute,
 		},
 		{
@@ -112,10 +117,10 @@ func TestDataRate(t *testing.T) {
 		},
 		{
 			"a byte every 20 seconds", small, 1, 20 * time.Second,
-			"too slowly: allowed are 4.0 KiB a second on average after the first 30s", 30 * time.Second, time.Minute,
+			"too slowly: allowed are 1.0 KiB a second on average after the first 30s", 30 * time.Second, time.Minute,
 		},
 		{
-			"2 KB a second", big, 2_000, time.Second,
+			"500 bytes a second", big, 500, time.Second,
 			"too slowly", 30 * time.Second, 2 * time.Minute,
 		},
 		{
@@ -179,7 +184,7 @@ func TestDataRateIdle(t *testing.T) {
 			"an image of a stream", "/stream/",
 			[]string{half, ""},
 			50 * time.Second,
-			408, "too slowly: allowed are 4.0 KiB a second", 0, 84 * time.Second,
+			408, "too slowly: allowed are 1.0 KiB a second", 0, 96 * time.Second,
 		},
 		{
 			"between two images", "/stream/",
@@ -223,6 +228,19 @@ func TestDataRateIdle(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Without a least average a body may come byte by byte.
+func TestDataRateWithoutAverage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pause := 29 * time.Second
+		conn := &slowConn{ResponseRecorder: httptest.NewRecorder(), pieces: steadily(strings.Repeat("x", 300), 1, pause)}
+		image, err := io.ReadAll(testUpload(t, bytesOf).Body(conn, httptest.NewRequest("POST", "/image/", conn), nil))
+		if len(image) != 300 || err != nil {
+			t.Errorf("got %d bytes, error %v, want 300", len(image), err)
+		}
+	})
 }
 
 // Once the server stops, the read in flight and every later one have 3 seconds.
