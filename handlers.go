@@ -106,12 +106,12 @@ func (s *server) handlePostPop(w http.ResponseWriter, r *http.Request) error {
 	return s.handlePop(w, r)
 }
 
-// pop takes the oldest image. With a wait it waits for one.
+// pop takes the oldest image, unless others wait for it longer. With a wait it waits for one.
 func (s *server) pop(r *http.Request, id string, wait time.Duration) (queue.Delivery, error) {
 	if s.isDraining() {
 		return queue.Delivery{}, errStopping
 	}
-	d, err := s.queue.Pop(r.Context(), id)
+	d, err := s.waiters.TryPop(r.Context(), id)
 	if err != queue.ErrEmpty || wait == 0 {
 		return d, err
 	}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,6 +149,50 @@ func TestWaitKeepsOrder(t *testing.T) {
 		}
 		latency.want(t, "8 pushes to 8 waiting consumers", atOnce, beforePoll)
 	})
+}
+
+// Consumers that poll without a wait do not overtake those who wait: as many images as wait serve all of them.
+func TestWaitIsNotOvertakenByPolls(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		const waiting, polling, rounds = 5, 3, 5
+		id := session.New()
+		var overtook atomic.Int64
+		for range rounds {
+			answers := s.startWaiting(t, id, waiting)
+			stop := make(chan struct{})
+			var polls sync.WaitGroup
+			for range polling {
+				polls.Go(func() {
+					for polled := false; !polled || !isClosed(stop); polled = true {
+						if image, _ := s.tryGet("/image/" + id); image != "" {
+							overtook.Add(1)
+						}
+					}
+				})
+			}
+			for i := range waiting {
+				s.PushImage(t, id, fmt.Sprint(i))
+				if got, _ := answers[i].Answer(t); got.Text != fmt.Sprint(i) {
+					t.Errorf("consumer %d: got %.99q, want its image", i, got.Text)
+				}
+			}
+			close(stop)
+			polls.Wait()
+		}
+		if n := overtook.Load(); n > 0 {
+			t.Errorf("%d of %d images went to consumers that did not wait", n, rounds*waiting)
+		}
+	})
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // A consumer that hangs up while it waits costs no image.

@@ -15,7 +15,8 @@ type fakeQueue struct {
 	mu          sync.Mutex
 	images      []string
 	pops        int
-	err         error // of each pop, if any
+	err         error         // of each pop, if any
+	hold        chan struct{} // unless nil, the replies of pops are held back until it is closed
 	subscribers *Subscribers
 	first, last int // how often a session got its first subscriber, and lost its last
 }
@@ -30,6 +31,14 @@ func newFakeQueue() *fakeQueue {
 }
 
 func (q *fakeQueue) Pop(_ context.Context, session string) (Delivery, error) {
+	d, err := q.pop(session)
+	if q.hold != nil {
+		<-q.hold
+	}
+	return d, err
+}
+
+func (q *fakeQueue) pop(session string) (Delivery, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.pops++

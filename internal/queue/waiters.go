@@ -10,13 +10,22 @@ import (
 // an image costs one pop.
 type Waiters struct {
 	queue Popper
-	lists *PerSession[*waitList]
+	lists *PerSession[*waitList] // of the sessions for which consumers wait
 }
 
-// waitList has the consumers that wait for one session. Each image wakes one of them.
+// waitList has the consumers that wait for one session. Only the first of them is ever woken, and pops: it has to be
+// served before the second may look. Who leaves hands a wake that it did not use to the next one.
 type waitList struct {
 	mu      sync.Mutex
-	waiting []chan struct{} // in order; a channel that holds a value: woken
+	waiting []*waiter // in order
+	came    int       // consumers so far
+}
+
+// waiter is a consumer in a waitList.
+type waiter struct {
+	number int           // 1, 2, 3 ... in the order of the list
+	ready  chan struct{} // holds a value: woken
+	empty  chan struct{} // holds a value: the queue was empty after this consumer came; nil if it waits for an image
 }
 
 // NewWaiters returns Waiters without consumers.
@@ -27,7 +36,7 @@ func NewWaiters(q interface {
 ) *Waiters {
 	return &Waiters{queue: q, lists: NewPerSession(func(session string) (l *waitList, stop func()) {
 		l = new(waitList)
-		cancel, turn := q.Subscribe(session, l), poll.Every(l.wakeNext)
+		cancel, turn := q.Subscribe(session, l), poll.Every(l.wakeFirst)
 		return l, func() { cancel(); turn.Stop() }
 	})}
 }
@@ -36,29 +45,48 @@ func NewWaiters(q interface {
 func (ws *Waiters) Pop(ctx context.Context, session string) (Delivery, error) {
 	l, leave := ws.lists.Join(session)
 	defer leave()
-	ready := l.add()
-	defer l.remove(ready)
+	return ws.serve(ctx, session, l, l.add(true))
+}
+
+// TryPop takes the oldest image of a session, or returns ErrEmpty. It overtakes nobody: where consumers wait, it takes
+// its turn behind them, which comes as soon as one of them finds the queue empty.
+func (ws *Waiters) TryPop(ctx context.Context, session string) (Delivery, error) {
+	if l, ok := ws.lists.Find(session); ok {
+		return ws.serve(ctx, session, l, l.add(false))
+	}
+	return ws.queue.Pop(ctx, session)
+}
+
+// serve pops whenever a consumer of a list is woken, until it has got an image or may not wait longer.
+func (ws *Waiters) serve(ctx context.Context, session string, l *waitList, w *waiter) (Delivery, error) {
+	defer l.remove(w)
 	for {
 		select {
-		case <-ready:
+		case <-w.ready:
+		case <-w.empty:
+			return Delivery{}, ErrEmpty
 		case <-ctx.Done():
 			return Delivery{}, ErrEmpty
 		}
 		if ctx.Err() != nil { // this consumer will not look again
-			l.wakeNext()
+			l.wakeFirst()
 			return Delivery{}, ErrEmpty
 		}
+		before := l.last()
 		d, err := ws.queue.Pop(ctx, session)
-		if err == nil && d.Behind > 0 {
-			l.wakeNext()
+		switch {
+		case err == nil && d.Behind > 0:
+			l.wakeFirst()
+		case err == nil || err == ErrEmpty:
+			l.dismiss(before)
 		}
-		if err != ErrEmpty {
+		if err != ErrEmpty || w.empty != nil {
 			return d, err
 		}
 	}
 }
 
-// Len returns how many consumers wait for a session.
+// Len returns how many consumers wait for an image of a session. Those who only take their turn do not count.
 func (ws *Waiters) Len(session string) int {
 	l, ok := ws.lists.Find(session)
 	if !ok {
@@ -66,51 +94,85 @@ func (ws *Waiters) Len(session string) int {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.waiting)
-}
-
-// add appends a consumer, which is woken through ready. The first one is woken at once, because an image may have come
-// before it was there to be woken. A later one is not: such an image is for a consumer before it, which it would
-// overtake.
-func (l *waitList) add() (ready chan struct{}) {
-	ready = make(chan struct{}, 1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.waiting) == 0 {
-		ready <- struct{}{}
-	}
-	l.waiting = append(l.waiting, ready)
-	return ready
-}
-
-// remove removes a consumer. If it was woken and did not use that, the next one is woken in its place.
-func (l *waitList) remove(ready chan struct{}) {
-	l.mu.Lock()
-	place := slices.Index(l.waiting, ready)
-	l.waiting = slices.Delete(l.waiting, place, place+1)
-	l.mu.Unlock()
-	select {
-	case <-ready:
-		l.wakeNext()
-	default:
-	}
-}
-
-// Pushed wakes one consumer for an image.
-func (l *waitList) Pushed(Ref) { l.wakeNext() }
-
-// Missed wakes one consumer for an image that may have come.
-func (l *waitList) Missed() { l.wakeNext() }
-
-// wakeNext wakes the first consumer that is not woken yet.
-func (l *waitList) wakeNext() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, ready := range l.waiting {
-		select {
-		case ready <- struct{}{}:
-			return
-		default: // woken already
+	n := 0
+	for _, w := range l.waiting {
+		if w.empty == nil {
+			n++
 		}
+	}
+	return n
+}
+
+// add appends a consumer that waits for an image, or one that only takes its turn. The first one is woken at once,
+// because an image may have come before it was there to be woken. A later one is not: such an image is for a consumer
+// before it, which it would overtake. One that only takes its turn wakes the first of the list, and so learns whether
+// there is anything left for it.
+func (l *waitList) add(waits bool) *waiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.came++
+	w := &waiter{number: l.came, ready: make(chan struct{}, 1)}
+	if !waits {
+		w.empty = make(chan struct{}, 1)
+	}
+	l.waiting = append(l.waiting, w)
+	if first := l.waiting[0]; first == w || !waits {
+		wake(first.ready)
+	}
+	return w
+}
+
+// remove removes a consumer. If it was woken and did not use that, the next one is woken in its place. So is one that
+// only takes its turn and is the first now, because nobody else would end its wait.
+func (l *waitList) remove(w *waiter) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	place := slices.Index(l.waiting, w)
+	l.waiting = slices.Delete(l.waiting, place, place+1)
+	if len(l.waiting) > 0 && (len(w.ready) > 0 || l.waiting[0].empty != nil) {
+		wake(l.waiting[0].ready)
+	}
+}
+
+// last returns the number of the consumer that came last.
+func (l *waitList) last() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.came
+}
+
+// dismiss ends the wait of those who only take their turn, up to the given number: a pop that began after they came has
+// left the queue empty.
+func (l *waitList) dismiss(number int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.waiting {
+		if w.empty != nil && w.number <= number {
+			wake(w.empty)
+		}
+	}
+}
+
+// Pushed wakes a consumer for an image.
+func (l *waitList) Pushed(Ref) { l.wakeFirst() }
+
+// Missed wakes a consumer for an image that may have come.
+func (l *waitList) Missed() { l.wakeFirst() }
+
+// wakeFirst wakes the first consumer. One wake is enough for many images, because a consumer that leaves images behind
+// wakes the next one.
+func (l *waitList) wakeFirst() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) > 0 {
+		wake(l.waiting[0].ready)
+	}
+}
+
+// wake puts a value into a channel that has room for one.
+func wake(signal chan<- struct{}) {
+	select {
+	case signal <- struct{}{}:
+	default: // woken already
 	}
 }

@@ -34,9 +34,18 @@ type waitersFixture struct {
 }
 
 // wait starts a consumer and returns when it waits or has been served.
-func (w *waitersFixture) wait(ctx context.Context, consumer string) {
+func (w *waitersFixture) wait(ctx context.Context, consumer string) { w.start(ctx, consumer, w.ws.Pop) }
+
+// try starts a consumer that does not wait, and returns when it has been served or waits for its turn.
+func (w *waitersFixture) try(ctx context.Context, consumer string) {
+	w.start(ctx, consumer, w.ws.TryPop)
+}
+
+func (w *waitersFixture) start(
+	ctx context.Context, consumer string, pop func(ctx context.Context, session string) (Delivery, error),
+) {
 	go func() {
-		d, err := w.ws.Pop(ctx, "s")
+		d, err := pop(ctx, "s")
 		if err != nil {
 			w.served.add(consumer + " " + err.Error())
 			return
@@ -96,6 +105,74 @@ func TestWaitersAreNotOvertaken(t *testing.T) {
 	})
 }
 
+// A consumer that does not wait takes what nobody else waits for: it overtakes nobody, not even while an image is there
+// for which nobody was woken yet.
+func TestWaitersAreNotOvertakenByATry(t *testing.T) {
+	waitersTest(t, func(t *testing.T, w *waitersFixture) {
+		empty := " " + ErrEmpty.Error()
+		w.store("0")
+		w.try(t.Context(), "alone")
+		w.want(t, "nobody waits", "alone 0")
+		w.wantPops(t, 1)
+		for _, consumer := range []string{"a", "b", "c"} {
+			w.wait(t.Context(), consumer)
+		}
+		w.try(t.Context(), "x")
+		w.want(t, "an empty queue", "x"+empty)
+		w.wantPops(t, 1+1+1) // a at first, and a for x
+		w.store("1")         // a will be woken for it in a moment
+		w.try(t.Context(), "x")
+		w.want(t, "one image", "a 1", "x"+empty)
+		w.wantPops(t, 3+1)
+		w.store("2", "3", "4", "5")
+		w.try(t.Context(), "x")
+		w.want(t, "more images than consumers", "b 2", "c 3", "x 4")
+		w.try(t.Context(), "x")
+		w.want(t, "nobody waits anymore", "x 5")
+	})
+}
+
+// What a pop found does not count for a consumer that came after the pop began.
+func TestWaitersTryDuringAPop(t *testing.T) {
+	waitersTest(t, func(t *testing.T, w *waitersFixture) {
+		w.wait(t.Context(), "a")
+		w.store("1")
+		w.hold = make(chan struct{})
+		w.subscribers.Missed("s") // a pops, and takes the only image
+		synctest.Wait()
+		w.store("2")
+		w.try(t.Context(), "x")
+		w.want(t, "the pop of a is on its way")
+		close(w.hold)
+		w.want(t, "both have one", "a 1", "x 2")
+	})
+}
+
+// A consumer that does not wait is served although all before it leave without a pop, or with an error.
+func TestWaitersTryIsNotForgotten(t *testing.T) {
+	waitersTest(t, func(t *testing.T, w *waitersFixture) {
+		ctx, cancel := context.WithCancel(t.Context())
+		w.wait(ctx, "a")
+		w.hold = make(chan struct{})
+		w.subscribers.Missed("s")
+		synctest.Wait()
+		w.try(t.Context(), "x")
+		w.store("1")
+		w.fail(fmt.Errorf("pop: %w", ErrUnavailable))
+		cancel()
+		close(w.hold)
+		synctest.Wait()
+		for _, served := range w.served.take() {
+			if served != "a "+ErrEmpty.Error() && served != "x pop: "+ErrUnavailable.Error() {
+				t.Errorf("got %q", served)
+			}
+		}
+		if n := w.ws.Len("s"); n != 0 {
+			t.Errorf("%d wait, want none", n)
+		}
+	})
+}
+
 // A consumer that finds more than its image wakes the next one.
 func TestWaitersWakeNextForMore(t *testing.T) {
 	waitersTest(t, func(t *testing.T, w *waitersFixture) {
@@ -112,32 +189,32 @@ func TestWaitersWakeNextForMore(t *testing.T) {
 	})
 }
 
-// A consumer that was woken and leaves passes that on.
+// A consumer that was woken and leaves passes that on. Nobody but the first is woken.
 func TestWaitersPassOn(t *testing.T) {
 	t.Parallel()
 	l := new(waitList)
-	a, b, c := l.add(), l.add(), l.add()
-	if len(a) != 1 || len(b) != 0 || len(c) != 0 {
-		t.Fatalf("at first: got %d, %d, %d, want the first one woken", len(a), len(b), len(c))
+	a, b, c := l.add(true), l.add(true), l.add(true)
+	want := func(what string, woken ...int) {
+		t.Helper()
+		if got := []int{len(a.ready), len(b.ready), len(c.ready)}; !slices.Equal(got, woken) {
+			t.Errorf("%s: got %v woken, want %v", what, got, woken)
+		}
 	}
-	<-a // used
-	l.wakeNext()
-	l.wakeNext()
-	if len(a) != 1 || len(b) != 1 || len(c) != 0 {
-		t.Fatalf("two wakes: got %d, %d, %d, want the first two woken", len(a), len(b), len(c))
-	}
-	l.remove(a)
-	if len(b) != 1 || len(c) != 1 {
-		t.Errorf("the first left: got %d, %d, want both others woken", len(b), len(c))
-	}
-	<-b // used
+	want("at first", 1, 0, 0)
+	<-a.ready // used
+	l.wakeFirst()
+	l.wakeFirst()
+	want("two wakes", 1, 0, 0)
 	l.remove(b)
-	l.wakeNext() // woken already
+	want("the second left", 1, 0, 0)
+	l.remove(a)
+	want("the first left", 1, 0, 1)
+	<-a.ready
+	<-c.ready // used
 	l.remove(c)
-	if len(l.waiting) != 0 {
-		t.Errorf("%d wait, want none", len(l.waiting))
-	}
-	l.wakeNext() // nobody to wake
+	want("all left", 0, 0, 0)
+	l.wakeFirst() // nobody to wake
+	want("nobody waits", 0, 0, 0)
 }
 
 // ending is a context that has ended before its Done channel is closed: a consumer sees it only when it is woken.
