@@ -131,11 +131,3 @@ func rejectPrefetch(h httpserver.HandlerFunc) httpserver.HandlerFunc {
 		return h(w, r)
 	}
 }
-
-// trimJPG lets a session be named like a file, because viewers ask for x.jpg.
-func trimJPG(h httpserver.HandlerFunc) httpserver.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		r.SetPathValue("session", strings.TrimSuffix(r.PathValue("session"), ".jpg"))
-		return h(w, r)
-	}
-}

@@ -160,6 +160,8 @@ var guards = map[string]string{
 // aliasGuards has other ways to reach some of the routes.
 var aliasGuards = map[string]string{
 	"GET /snapshot/{session}.jpg": "view", "HEAD /snapshot/{session}.jpg": "view", "HEAD /snapshot/{session}": "view",
+	"PUT /Image/{session}.jpg": "publish", "POST /IMAGEFORM/{session}/": "publish", "GET /STREAM/{session}.MJPG": "view",
+	"POST /image/{session}.png/pop/": "view", "GET /Stats/": "operate", "GET /healthz/": "none",
 	"HEAD /stream/{session}": "view", "GET /stream/{session}?action=snapshot": "view",
 	"GET /stream/{session}?action=stream": "view", "GET /image/{session}?after=0": "view",
 	"HEAD /session": "operate", "HEAD /stats": "operate", "HEAD /metrics": "operate", "HEAD /healthz": "none",

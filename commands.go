@@ -151,14 +151,14 @@ func runKey(_ context.Context, in invocation) error {
 	return printTo(in.stdout, signer.Key(in.args[0])+"\n")
 }
 
-// linkable matches the paths of the routes that links are for.
-var linkable = regexp.MustCompile(`^/(image/[A-Za-z0-9_-]{1,64}(/pop)?|` +
-	`snapshot/[A-Za-z0-9_-]{1,64}(\.jpg)?|stream/[A-Za-z0-9_-]{1,64})$`)
+// linkable matches the canonical paths of the routes that links are for. A submatch is the session.
+var linkable = regexp.MustCompile(`^/(?:image/([^/]+)/pop|(?:image|snapshot|stream)/([^/]+))$`)
 
-const linkableRule = "/image/{session}, /image/{session}/pop, /snapshot/{session}, /snapshot/{session}.jpg and " +
-	"/stream/{session}, with a session id of " + session.Rule + "; parameters go behind the link, with &"
+const linkableRule = "/image/{session}, /image/{session}/pop, /snapshot/{session} and /stream/{session}, with a " +
+	"session id of " + session.Rule + "; an ending such as .jpg may follow it; parameters go behind the link, with &"
 
-// runLink prints a signed link.
+// runLink prints a signed link. Its path is spelled as it was given, for readers that want a .jpg. The signature is
+// that of the canonical path.
 func runLink(_ context.Context, in invocation) error {
 	signer, err := in.signer("link")
 	if err != nil {
@@ -167,7 +167,8 @@ func runLink(_ context.Context, in invocation) error {
 	if len(in.args) != 2 {
 		return usageErrorf("link %q: allowed are a path and a duration", strings.Join(in.args, " "))
 	}
-	if !linkable.MatchString(in.args[0]) {
+	path, _ := canonicalPath(in.args[0])
+	if parts := linkable.FindStringSubmatch(path); parts == nil || !session.Valid(parts[1]+parts[2]) {
 		return usageErrorf("link of %q: allowed are %s", in.args[0], linkableRule)
 	}
 	validity, err := parseValidity(in.args[1])
@@ -176,7 +177,8 @@ func runLink(_ context.Context, in invocation) error {
 			in.args[1], maxValidity/day)
 	}
 	expires := time.Now().Add(validity + time.Second - 1) // the whole second in which it ends counts
-	return printTo(in.stdout, signer.Link(in.args[0], expires)+"\n")
+	query := strings.TrimPrefix(signer.Link(path, expires), path)
+	return printTo(in.stdout, in.args[0]+query+"\n")
 }
 
 // signer returns the signer of the settings, which a command needs.

@@ -25,7 +25,8 @@ func TestKeyAndLink(t *testing.T) {
 	key := print("key", "front")
 	g.Do(t, "POST", "/image/front", strings.NewReader("image"), "Authorization: Bearer "+key).WantStatus(t, 200)
 	for _, path := range []string{
-		"/image/front/pop", "/image/front", "/snapshot/front", "/snapshot/front.jpg", "/stream/front",
+		"/image/front/pop", "/image/front", "/snapshot/front", "/snapshot/front.jpg",
+		"/stream/front", "/Stream/front.mjpeg/",
 	} {
 		link := print("link", path, "1h")
 		bare, query, _ := strings.Cut(link, "?")
@@ -50,8 +51,8 @@ func TestKeyAndLink(t *testing.T) {
 func TestKeyAndLinkMisused(t *testing.T) {
 	t.Parallel()
 	const (
-		path = "allowed are /image/{session}, /image/{session}/pop, /snapshot/{session}, " +
-			"/snapshot/{session}.jpg and /stream/{session}"
+		path = "allowed are /image/{session}, /image/{session}/pop, /snapshot/{session} " +
+			"and /stream/{session}, with a session id of"
 		duration = "allowed is a duration from 1s to 3650d, such as 90s, 12h, 7d or 1d12h"
 	)
 	for _, row := range []struct {
@@ -61,6 +62,8 @@ func TestKeyAndLinkMisused(t *testing.T) {
 		{[]string{"key"}, `key "": allowed is one session id, 1 to 64 of the characters`},
 		{[]string{"key", "a b"}, `key "a b": allowed is one session id`},
 		{[]string{"key", ""}, "allowed is one session id"},
+		{[]string{"key", "front.jpg"}, `key "front.jpg": allowed is one session id`},
+		{[]string{"key", ".."}, "allowed is one session id"},
 		{[]string{"key", strings.Repeat("a", 65)}, "allowed is one session id"},
 		{[]string{"key", "a", "b"}, `key "a b": allowed is one session id`},
 		{[]string{"key front"}, `no program "key front"`},
@@ -74,7 +77,10 @@ func TestKeyAndLinkMisused(t *testing.T) {
 		{[]string{"link", "/stream/" + strings.Repeat("a", 65), "1h"}, path},
 		{[]string{"link", "/stream/", "1h"}, path},
 		{[]string{"link", "/stream/front?fps=5", "1h"}, "parameters go behind the link, with &"},
-		{[]string{"link", "/stream/front.jpg", "1h"}, path},
+		{[]string{"link", "/stream/front.jpg.jpg", "1h"}, path},
+		{[]string{"link", "/stream/.jpg", "1h"}, path},
+		{[]string{"link", "", "1h"}, path},
+		{[]string{"link", "//stream/front", "1h"}, path},
 		{[]string{"link", "/snapshot/front/pop", "1h"}, path},
 		{[]string{"link", "/stats", "1h"}, path},
 		{[]string{"link", "http://localhost/stream/front", "1h"}, path},

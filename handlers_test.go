@@ -254,8 +254,8 @@ func TestNotFound(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, s *testServer) {
 		for _, path := range []string{
-			"/", "", "/index.html", "/image", "/image/a/b", "/image/a/", "/images/a", "/Image/a", "/session/",
-			"/session/a", "/stats/", "/imageForm", "/imageForm/a/b", "//image/a", "/image//a", "/./image/a",
+			"/", "", "/index.html", "/image", "/image/a/b", "/image/a/b/", "/images/a", "/session.jpg", "/session//",
+			"/session/a", "/imageForm", "/imageForm/a/b", "//image/a", "/image//a", "/./image/a",
 			"/image/../image/a", "/image/a/..", "/image/.", "/image/..", "/x/../stats", "/stats//", "/favicon.ico",
 			"/%2e%2e/etc/passwd", "/image%2Fa",
 		} {

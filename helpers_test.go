@@ -425,6 +425,7 @@ func (s *accessServer) setTime(at time.Time) { s.clock.Move(at.Sub(s.clock.Now()
 
 // linkQuery returns the query of a link that opens a path for a time.
 func (s *accessServer) linkQuery(path string, validity time.Duration) string {
+	path, _ = canonicalPath(path)
 	_, query, _ := strings.Cut(s.server.signer.Link(path, s.clock.Now().Add(validity)), "?")
 	return query
 }
@@ -437,10 +438,10 @@ func (s *accessServer) status(t testing.TB, method, path, query string, headers 
 	defer cancel()
 	var body io.Reader
 	switch {
-	case strings.HasPrefix(path, "/imageForm/"):
+	case strings.HasPrefix(strings.ToLower(path), "/imageform/"):
 		body = strings.NewReader(relaytest.Form("image"))
 		headers = append(headers, "Content-Type: "+relaytest.FormType)
-	case method == "POST" && !strings.HasSuffix(path, "/pop") || method == "PUT":
+	case method == "POST" && !strings.HasSuffix(strings.TrimSuffix(path, "/"), "/pop") || method == "PUT":
 		body = strings.NewReader(smallJPEG("image"))
 	}
 	req := s.NewRequest(t, method, path, body, headers...).WithContext(ctx)

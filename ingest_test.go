@@ -107,7 +107,7 @@ func TestIngestRefused(t *testing.T) {
 				t.Errorf("%s: %d images stored, want %d", row.name, n, row.stored)
 			}
 		}
-		s.Do(t, "POST", "/stream/a.b", sized("x")).WantStatus(t, 400)
+		s.Do(t, "POST", "/stream/a+b", sized("x")).WantStatus(t, 400)
 	})
 }
 

@@ -25,7 +25,7 @@ func TestLinkExpires(t *testing.T) {
 	s := newAccessServer(t, "SESSION_SECRET="+testSecret, "PRIVATE=true")
 	end := time.Unix(1767225600, 0)
 	for _, path := range []string{
-		"/image/front", "/image/front/pop", "/snapshot/front", "/snapshot/front.jpg", "/stream/front",
+		"/image/front", "/image/front/pop", "/snapshot/front", "/stream/front",
 	} {
 		s.setTime(end)
 		query := s.linkQuery(path, 0)
@@ -79,16 +79,22 @@ func TestStreamEndsWithItsLink(t *testing.T) {
 	}
 }
 
-// Each path needs a link of its own.
+// Each path needs a link of its own, which opens every spelling of that path.
 func TestLinkIsForOnePath(t *testing.T) {
 	t.Parallel()
 	s := newAccessServer(t, "SESSION_SECRET="+testSecret, "PRIVATE=true")
-	paths := []string{"/image/a", "/image/b", "/image/a/pop", "/snapshot/a", "/snapshot/a.jpg", "/stream/a"}
+	paths := []string{"/image/a", "/image/b", "/image/a/pop", "/snapshot/a", "/stream/a"}
+	spellings := map[string][]string{
+		"/image/a": {"/image/a.jpg", "/image/a/", "/Image/a"}, "/image/a/pop": {"/image/a.JPG/pop", "/image/a/POP/"},
+		"/snapshot/a": {"/snapshot/a.jpeg/", "/snapshot/%61.jpg"}, "/stream/a": {"/stream/a.mjpg", "/stream/a/"},
+	}
 	for _, of := range paths {
 		for _, path := range paths {
 			want := map[bool]int{true: 200, false: 401}[of == path]
-			if got := s.status(t, methodFor(path), path, s.linkQuery(of, time.Hour)); got != want {
-				t.Errorf("link of %s at %s: got status %d, want %d", of, path, got, want)
+			for _, spelled := range append(spellings[path], path) {
+				if got := s.status(t, methodFor(path), spelled, s.linkQuery(of, time.Hour)); got != want {
+					t.Errorf("link of %s at %s: got status %d, want %d", of, spelled, got, want)
+				}
 			}
 		}
 	}

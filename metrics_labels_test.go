@@ -55,6 +55,7 @@ func (c hostileClient) path() string {
 	}
 	routes := []string{
 		"/image/%s", "/image/%s/pop", "/imageForm/%s", "/snapshot/%s", "/snapshot/%s.jpg", "/stream/%s?action=snapshot",
+		"/IMAGE/%s.PNG/pop/",
 		"/session?%s", "/stats?%s", "/metrics?%s", "/healthz?%s", "/readyz?%s",
 	}
 	path := fmt.Sprintf(routes[c.IntN(len(routes))], url.PathEscape(c.id()))

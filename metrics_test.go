@@ -259,6 +259,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		{"GET", "/nothing/here", 404, "route=/ method=GET status=404"},
 		{"GET", "//image/x", 404, "route=/ method=GET status=404"},
 		{"GET", "/snapshot/x.jpg", 200, "route=/snapshot/{session} method=GET status=200"},
+		{"PUT", "/IMAGEFORM/x.png/", 405, "route=/imageForm/{session} method=PUT status=405"},
 	} {
 		counted := func() (requests, durations float64) {
 			m := s.Scrape(t)

@@ -140,11 +140,11 @@ func TestBadSessionOfViewer(t *testing.T) {
 	t.Parallel()
 	s := newMemoryServer(t) // the queue is not asked
 	for path, status := range map[string]int{
-		"/stream/a.b": 400, "/stream/a%20b": 400, "/stream/x.jpg": 400, "/stream/": 400,
-		"/stream/a.b?action=snapshot": 400, "/stream/" + strings.Repeat("a", 65): 400,
-		"/snapshot/a.b": 400, "/snapshot/a.b.jpg": 400, "/snapshot/.jpg": 400, "/snapshot/x.png": 400,
+		"/stream/a+b": 400, "/stream/a%20b": 400, "/stream/x.jpg.jpg": 400, "/stream/": 400,
+		"/stream/a+b?action=snapshot": 400, "/stream/" + strings.Repeat("a", 65): 400,
+		"/snapshot/a+b": 400, "/snapshot/a+b.jpg": 400, "/snapshot/.jpg": 400, "/snapshot/..jpg": 400,
 		"/snapshot/x.jpg.jpg": 400, "/snapshot/%2e%2e": 400, "/snapshot/": 400,
-		"/stream": 404, "/snapshot": 404, "/stream/x/y": 404, "/snapshot/x/": 404, "/snapshot.jpg": 404,
+		"/stream": 404, "/snapshot": 404, "/stream/x/y": 404, "/snapshot/x//": 404, "/snapshot.jpg": 404,
 	} {
 		s.Get(t, path).WantStatus(t, status)
 		s.Do(t, http.MethodHead, path, nil).WantStatus(t, status)

@@ -145,7 +145,7 @@ func (s *server) endpoints() []endpoint {
 		{"POST /image/{session}/pop", s.mayView(s.handlePostPop)},
 		// viewers
 		{"GET /stream/{session}", s.mayView(s.handleStream)},
-		{"GET /snapshot/{session}", trimJPG(s.mayView(s.handleSnapshot))},
+		{"GET /snapshot/{session}", s.mayView(s.handleSnapshot)},
 		// operators
 		{"GET /stats", s.mayOperate(s.handleStats)},
 		{"GET /metrics", s.mayOperate(s.handleMetrics)},
@@ -174,7 +174,7 @@ func (s *server) routes() http.Handler {
 		mux.Handle(route, s.stack.Handle(handleNotFound))         // without this row the mux would redirect
 	}
 	mux.Handle("/", s.stack.Handle(handleNotFound))
-	return s.stack.Wrap(mux)
+	return s.stack.Wrap(canonicalPaths(mux))
 }
 
 // runServer runs the server until ctx ends.

@@ -145,7 +145,7 @@ func TestUnreadBodyIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s := newMemoryServer(t)
 	for request, status := range map[string]int{
-		"POST /nope": 404, "POST /image/a.b": 400, "DELETE /image/a": 405, "POST /imageForm/a": 415,
+		"POST /nope": 404, "POST /image/a+b": 400, "DELETE /image/a": 405, "POST /imageForm/a": 415,
 		"OPTIONS /image/a": 204,
 	} {
 		t.Run(request, func(t *testing.T) {

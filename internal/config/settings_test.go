@@ -189,9 +189,9 @@ var settingCases = []struct {
 	},
 	{
 		"TEST_SESSION", func(c Config) any { return c.Test.Session },
-		map[string]any{"xyzabc": "xyzabc", "A-_9": "A-_9"},
-		[]string{"a b", "a/b", "é", "a.b", strings.Repeat("a", 65)},
-		"1 to 64 of the characters A-Z a-z 0-9 _ -",
+		map[string]any{"xyzabc": "xyzabc", "A-_9": "A-_9", "AA:BB": "AA:BB", "front.door": "front.door"},
+		[]string{"a b", "a/b", "é", "a.jpg", ".", "..", strings.Repeat("a", 65)},
+		"1 to 64 of the characters A-Z a-z 0-9 _ - . : (not . or .. alone, and no ending such as .jpg)",
 	},
 	{
 		"TEST_URL", func(c Config) any { return c.Test.URL },

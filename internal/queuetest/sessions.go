@@ -37,6 +37,47 @@ func sessions(t *testing.T, newHarness factory) {
 	}
 }
 
+// takesEveryID checks that ids of all valid characters stay whole, also where they look like what an engine keeps with
+// them.
+func takesEveryID(t *testing.T, newHarness factory) {
+	h, own := newHarness(t, Options{TTL: time.Minute}), session.New()[:16]
+	ids := []string{
+		"AA:BB:CC:00:11:22" + own, own + ":AA:BB:CC:00:11:22", "front.door." + own, own, "-_.:" + own,
+		own + ".", "." + own, "..." + own, own + ":", ":" + own,
+		"1:2:" + own + "-3", "notify:" + own, own + ":notify:x", "is::queue:" + own,
+	}
+	for i, id := range ids {
+		if !session.Valid(id) {
+			t.Fatalf("%s is not valid", id)
+		}
+		got := make(notifications, 10)
+		defer h.Subscribe(id, got)()
+		if h.Remote {
+			<-got // notifications begin
+		}
+		first, second := fmt.Sprint("first ", i), fmt.Sprint("second ", i)
+		h.PushImage(t, id, first)
+		if ref := <-got; ref == nil || ref.Session != id || ref.Sequence != 1 {
+			t.Errorf("%s: got notification %+v", id, ref)
+		}
+		h.PushImage(t, id, second)
+		h.PopImage(t, id).Requeue()
+		testkit.Eventually(t, func() bool { return h.Len(t, id) == 2 })
+		if image := h.Take(t, id); string(image.Data) != first || image.Session != id {
+			t.Errorf("%s: took %q of %s, want %q", id, image.Data, image.Session, first)
+		}
+		newest := testkit.Must(queue.Get(t.Context(), h, id, queue.Newest))(t)
+		if string(newest.Data) != second || newest.Sequence != 2 {
+			t.Errorf("%s: the newest is %q, sequence %d", id, newest.Data, newest.Sequence)
+		}
+	}
+	for i, d := range testkit.Must(h.Details(t.Context(), ids))(t) {
+		if n := h.Len(t, ids[i]); n != 1 || d.Sent != 2 || d.Taken != 1 {
+			t.Errorf("%s: got length %d, %+v, want 1, and 1 of 2 taken", ids[i], n, d)
+		}
+	}
+}
+
 // details checks that the numbers of a session add up, whatever became of its images.
 func details(t *testing.T, newHarness factory) {
 	h, id := newHarness(t, Options{Limits: queue.Limits{Images: 5}}), session.New()

@@ -24,6 +24,7 @@ func Run(t *testing.T, newHarness func(t *testing.T, o Options) *Harness) {
 		{"Answers", answers},
 		{"KeepsOrder", keepsOrder},
 		{"KeepsSessionsApart", keepsSessionsApart},
+		{"TakesEveryID", takesEveryID},
 		{"Expires", expires},
 		{"RequeuesInPlace", requeuesInPlace},
 		{"RequeueAgainAfterAnother", requeueAgainAfterAnother},

@@ -16,7 +16,10 @@ const (
 
 const idCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-var sessionForm = regexp.MustCompile(`\A[A-Za-z0-9_-]{1,64}\z`)
+var (
+	sessionForm = regexp.MustCompile(`\A[A-Za-z0-9_.:-]{1,64}\z`)
+	noSession   = regexp.MustCompile(`(?i)\A\.{1,2}\z|\.(m?jpe?g|jpe|jfif|png|gif|webp|avif|bmp)\z`)
+)
 
 // changes returns every text that differs from s in a single character, and some that differ in their length.
 func changes(s string) (others []string) {
