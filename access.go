@@ -33,8 +33,9 @@ func (s *server) mayPublish(h httpserver.HandlerFunc) httpserver.HandlerFunc {
 	}
 }
 
-// mayView guards a route that takes or shows images of the session of its path.
+// mayView guards a route that takes or shows images of the session of its path. Pages of any origin may show them.
 func (s *server) mayView(h httpserver.HandlerFunc) httpserver.HandlerFunc {
+	h = httpserver.Embeddable(h)
 	if !s.signer.Enabled() {
 		return h
 	}

@@ -131,3 +131,30 @@ func TestForeignPagesSendNothing(t *testing.T) {
 		})
 	}
 }
+
+// A page that is isolated by Cross-Origin-Embedder-Policy shows only what says that it may be shown anywhere. Images say
+// so, also the No Data image, whatever CORS_ORIGINS holds: it is about scripts.
+func TestEveryPageMayEmbedImages(t *testing.T) {
+	t.Parallel()
+	for _, origins := range []string{"*", "https://a.example"} {
+		s := newMemoryServer(t, "CORS_ORIGINS="+origins)
+		for target, want := range map[string]string{
+			"GET /image/x": "cross-origin", "HEAD /image/x": "cross-origin", "GET /image/x?nodata=404": "cross-origin",
+			"GET /image/x?after=0": "cross-origin", "POST /image/x/pop": "cross-origin", "GET /snapshot/x.jpg": "cross-origin",
+			"HEAD /stream/x": "cross-origin", "GET /stream/x?action=snapshot": "cross-origin", "GET /stream/x": "cross-origin",
+			"GET /stats": "", "GET /session": "", "GET /metrics": "", "POST /image/x": "", "GET /nothing": "",
+		} {
+			for _, images := range []int{1, 0} {
+				s.drain(t, "x")
+				for range images {
+					s.PushImage(t, "x", "image")
+				}
+				method, path, _ := strings.Cut(target, " ")
+				r := httptest.NewRequest(method, "http://127.0.0.1"+path, nil)
+				if got := s.ask(t, r).Header.Get("Cross-Origin-Resource-Policy"); got != want {
+					t.Errorf("%s, %d images, CORS_ORIGINS=%s: got %q, want %q", target, images, origins, got, want)
+				}
+			}
+		}
+	}
+}

@@ -15,6 +15,8 @@ var (
 	noScript  = []string{"default-src 'none'; sandbox"}
 	keepAlive = []string{"keep-alive"}
 	exposed   = []string{"X-Sequence, X-Timestamp, X-Queue-Length, X-No-Data, Retry-After"}
+
+	crossOrigin = []string{"cross-origin"}
 )
 
 // CommonHeaders sets the headers that every answer has. Caches do not store the answer, browsers do not guess its
@@ -32,6 +34,15 @@ func CommonHeaders(cors CORS, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Embeddable marks the answers of an endpoint as ones that pages of every origin may embed. Isolated pages, those with
+// Cross-Origin-Embedder-Policy: require-corp, show no image without this mark.
+func Embeddable(h HandlerFunc) HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		w.Header()["Cross-Origin-Resource-Policy"] = crossOrigin
+		return h(w, r)
+	}
 }
 
 // recoverPanics answers with an internal error if a handler panics. The process lives on.
