@@ -77,20 +77,24 @@ func (s *server) mayOperate(h httpserver.HandlerFunc) httpserver.HandlerFunc {
 }
 
 // hasKey reports whether a request carries the publish key of a session, in its Authorization header or in its query:
-// an <img> and many cameras cannot set a header.
+// an <img> cannot set a header.
 func (s *server) hasKey(r *http.Request, id string) bool {
-	return s.signer.HasKey(id, bearer(r)) || s.signer.HasKey(id, r.URL.Query().Get("key"))
+	return s.signer.HasKey(id, secretOf(r)) || s.signer.HasKey(id, r.URL.Query().Get("key"))
 }
 
 // hasToken reports whether a request carries the operator's token. Hashing makes both inputs of the comparison equally
 // long, so that its duration does not reveal the token's length.
 func (s *server) hasToken(r *http.Request) bool {
-	got, want := sha256.Sum256([]byte(bearer(r))), sha256.Sum256([]byte(s.access.OperatorToken))
+	got, want := sha256.Sum256([]byte(secretOf(r))), sha256.Sum256([]byte(s.access.OperatorToken))
 	return s.access.OperatorToken != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
-// bearer returns the token of the Authorization header, or "".
-func bearer(r *http.Request) string {
+// secretOf returns the secret in the Authorization header, or "": a Bearer token, or the password of Basic, which is all
+// that many cameras and players can send, as http://user:password@host. The user name means nothing.
+func secretOf(r *http.Request) string {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password
+	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""

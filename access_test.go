@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +51,13 @@ func prefixed(prefix string, value func(attempt) string) func(attempt) string {
 	return func(a attempt) string { return prefix + value(a) }
 }
 
+// basic returns a function that makes a Basic header of a user name and a password.
+func basic(user string, password func(attempt) string) func(attempt) string {
+	return func(a attempt) string {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password(a)))
+	}
+}
+
 var credentials = []credential{
 	{"nothing", nil, nil, onlyIssued, onlyIssued, 0},
 	{"key in the header", nil, prefixed("Bearer ", attempt.key), everything, everything, 0},
@@ -82,7 +90,11 @@ var credentials = []credential{
 		onlyIssued, onlyIssued, 0,
 	},
 	{"empty key", text("key="), text("Bearer "), onlyIssued, onlyIssued, 0},
-	{"key as a password", nil, prefixed("Basic ", attempt.key), onlyIssued, onlyIssued, 0},
+	{"key as a password", nil, basic("camera", attempt.key), everything, everything, 0},
+	{"key as a password of nobody", nil, basic("", attempt.key), everything, everything, 0},
+	{"key as a user name", nil, func(a attempt) string { return basic(a.key(), text(""))(a) }, onlyIssued, onlyIssued, 0},
+	{"key as a password and more", nil, basic("camera:", attempt.key), onlyIssued, onlyIssued, 0},
+	{"key as a password, not encoded", nil, prefixed("Basic ", attempt.key), onlyIssued, onlyIssued, 0},
 	{"key alone", nil, attempt.key, onlyIssued, onlyIssued, 0},
 	{
 		"key as a signature",
@@ -143,7 +155,8 @@ var credentials = []credential{
 		onlyIssued, onlyIssued, 0,
 	},
 	{"operator's token and one letter more", nil, text("Bearer " + testToken + "s"), onlyIssued, onlyIssued, 0},
-	{"operator's token as a password", nil, text("Basic " + testToken), onlyIssued, onlyIssued, 0},
+	{"operator's token as a password", nil, basic("operator", text(testToken)), onlyIssued, everything, 200},
+	{"operator's token as a password, not encoded", nil, text("Basic " + testToken), onlyIssued, onlyIssued, 0},
 }
 
 // guards says who may use each route: "publish", "view" and "operate" are the guards of access.go, "none" is for

@@ -21,11 +21,11 @@ var (
 var (
 	errSessionID = httpserver.Errorf(http.StatusBadRequest, "session id: allowed are %s", session.Rule)
 	errNoKey     = httpserver.Errorf(http.StatusUnauthorized,
-		"sending needs the publish key of the session: allowed are Authorization: Bearer and ?key=")
+		"sending needs the publish key of the session: allowed are Authorization: Bearer or Basic, and ?key=")
 	errPrivate = httpserver.Errorf(http.StatusUnauthorized,
 		"reading needs a signed link of this path, the publish key of the session or the operator's token")
 	errNoToken = httpserver.Errorf(http.StatusUnauthorized,
-		"the operator's token is needed: allowed is Authorization: Bearer")
+		"the operator's token is needed: allowed is Authorization: Bearer, or Basic with the token as the password")
 	errExpired   = httpserver.Errorf(http.StatusForbidden, "the link has expired: allowed is a new one")
 	errNotIssued = httpserver.Errorf(http.StatusForbidden, "session id not issued here: allowed are those of "+
 		"GET /session, others with their publish key, and for reading with a signed link of this path")

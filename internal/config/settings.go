@@ -123,7 +123,7 @@ var settings = []setting{
 		func(c *Config, v string) (err error) { c.Access.Private, err = parseBool(v); return },
 	},
 	{
-		"OPERATOR_TOKEN", "", "/stats, /metrics and /session need it as Bearer; empty: they are open",
+		"OPERATOR_TOKEN", "", "/stats, /metrics and /session need it as Bearer or Basic; empty: they are open",
 		"at least 16 characters",
 		func(c *Config, v string) (err error) { c.Access.OperatorToken, err = parseSecret(v); return },
 	},
