@@ -50,7 +50,7 @@ func statusOf(err error) (status int, text string) {
 	case errors.Is(err, errStopping):
 		return http.StatusServiceUnavailable, "the server stops: try again, maybe another one"
 	case errors.Is(err, queue.ErrUnavailable):
-		return http.StatusServiceUnavailable, "the queue does not answer: try again"
+		return http.StatusServiceUnavailable, "the queue does not answer or takes no writes now: try again"
 	}
 	return http.StatusInternalServerError, "internal error: the cause is in the server's log"
 }

@@ -104,7 +104,7 @@ func TestCallsFailInTime(t *testing.T) {
 	t.Parallel()
 	for name, fake := range map[string]func() *fakeRedis{
 		"gone":   func() *fakeRedis { return &fakeRedis{gone: true} },
-		"silent": func() *fakeRedis { return &fakeRedis{bytesPerSecond: 1 << 30, silent: true} },
+		"silent": silentRedis,
 	} {
 		for callName, call := range calls {
 			t.Run(name+"/"+callName, func(t *testing.T) {

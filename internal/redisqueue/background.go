@@ -21,7 +21,8 @@ type job struct {
 	done  func()    // called once, when the job has run or has failed for good
 }
 
-// sendJobs sends jobs in one pipeline. It returns those that have to be sent again, and the error of the last of them.
+// sendJobs sends jobs in one pipeline. It returns those that have to be sent again, and the error of one of them. A
+// script that is missing comes before other errors.
 func sendJobs(ctx context.Context, rdb redis.UniversalClient, jobs []job) (failed []job, cause error) {
 	if len(jobs) == 0 {
 		return nil, nil
@@ -34,7 +35,10 @@ func sendJobs(ctx context.Context, rdb redis.UniversalClient, jobs []job) (faile
 	pipeline.Exec(ctx) // each command has its own error
 	for i, j := range jobs {
 		if err := sent[i].Err(); err != nil && time.Now().Before(j.until) {
-			failed, cause = append(failed, j), err
+			failed = append(failed, j)
+			if cause == nil || redis.HasErrorPrefix(err, "NOSCRIPT") {
+				cause = err
+			}
 			continue
 		}
 		j.done()

@@ -2,6 +2,7 @@ package redisqueue
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -42,7 +43,29 @@ func newClient(options *redis.UniversalOptions) redis.UniversalClient {
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	o.Dialer = progressDialer(o.Simple())
-	return redis.NewUniversalClient(&o)
+	rdb := redis.NewUniversalClient(&o)
+	rdb.AddHook(unsentPipelines{})
+	return rdb
+}
+
+// unsentPipelines gives the commands of a pipeline its error if it was not sent. go-redis leaves them with neither
+// error nor reply where Redis refused the connection by an error reply: a wrong password, too many clients.
+type unsentPipelines struct{}
+
+func (unsentPipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (unsentPipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (unsentPipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if err == nil || slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
+			return err
+		}
+		for _, cmd := range cmds {
+			cmd.SetErr(err)
+		}
+		return err
+	}
 }
 
 // DiscardClientLog silences go-redis, for the whole process. What matters of its log reaches the callers as errors.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,8 +24,12 @@ type fakeRedis struct {
 	delay          time.Duration // before the reply to a push or pop
 	image          []byte        // that a pop takes
 	plain          bool          // the client's connections do not move their deadlines
-	silent         bool          // no request gets a reply
+	silent         atomic.Bool   // no request gets a reply
+	mute           atomic.Bool   // no script gets a reply
 	gone           bool          // no connection is accepted
+	hangUpAt       string        // the command at which a connection is closed
+	refusal        func() string // the error of every write, or ""
+	reply          string        // to every script, instead of its own
 
 	open sync.WaitGroup // of the connections
 }
@@ -53,26 +58,44 @@ func (f *fakeRedis) DialHook(redis.DialHook) redis.DialHook {
 	}
 }
 
-// serve replies to requests until the client has gone.
+// serve replies to requests until the client has gone. Replies wait for a client that reads only when it has written
+// everything.
 func (f *fakeRedis) serve(conn net.Conn) {
+	replies := make(chan string, 10_000)
+	defer close(replies)
+	f.open.Go(func() {
+		for reply := range replies {
+			io.WriteString(conn, reply)
+		}
+	})
 	in := bufio.NewReader(conn)
 	for {
 		request, err := readRequest(in)
-		if err != nil {
+		switch {
+		case err != nil || request[0] == f.hangUpAt:
 			return
-		}
-		if f.silent {
-			continue
-		}
-		if _, err := io.WriteString(conn, f.reply(request)); err != nil {
-			return
+		case f.silent.Load() || f.mute.Load() && request[0] == "evalsha":
+		default:
+			replies <- f.replyTo(request)
 		}
 	}
 }
 
-func (f *fakeRedis) reply(request []string) string {
+func (f *fakeRedis) replyTo(request []string) string {
 	bulk := func(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
+	refusal := ""
+	if f.refusal != nil {
+		refusal = f.refusal()
+	}
 	switch command := request[0]; {
+	case command == "evalsha" && f.reply != "":
+		return f.reply
+	case refusal != "" && command == "set":
+		return "-" + refusal + "\r\n"
+	case refusal != "" && command == "evalsha" && request[1] == pushScript.Hash():
+		return bulk("lost")
+	case refusal != "" && command == "evalsha":
+		return "-" + refusal + " script: 0123456789abcdef, on @user_script:1.\r\n"
 	case command == "hello":
 		return "-ERR unknown command\r\n" // as old servers reply
 	case command == "script":
@@ -83,6 +106,8 @@ func (f *fakeRedis) reply(request []string) string {
 	case command == "evalsha" && request[1] == popScript.Hash():
 		time.Sleep(f.delay)
 		return bulk(popReply(time.Now().UnixMicro(), 0, 0, member{1, 0, "CLIENT-1"}))
+	case command == "evalsha" && request[1] == peekScript.Hash():
+		return bulk("1 1 0 5 KEY")
 	case command == "get" && strings.Contains(request[1], "}:delivered:"):
 		return bulk(string(f.image))
 	}
@@ -135,10 +160,19 @@ func (c thinConn) Write(p []byte) (written int, err error) {
 	return written, err
 }
 
-// openFake opens a queue on a fakeRedis, in a synctest bubble.
+// silentRedis returns a fakeRedis that never replies.
+func silentRedis() *fakeRedis {
+	f := &fakeRedis{bytesPerSecond: 1 << 30}
+	f.silent.Store(true)
+	return f
+}
+
+// openFake opens a queue on a fakeRedis, in a synctest bubble. The handshake of its connections has every step.
 func openFake(t *testing.T, f *fakeRedis) *harness {
 	t.Helper()
-	rdb := newClient(at("redis.example:6379"))
+	options := at("redis.example:6379")
+	options.Password, options.DB = "secret", 1
+	rdb := newClient(options)
 	rdb.AddHook(f)
 	t.Cleanup(func() {
 		f.open.Wait()

@@ -87,7 +87,7 @@ func (q forgetful) once() *Queue {
 	c := *q.Queue
 	c.rdb = attemptOnce{c.rdb}
 	idle := &worker{wake: make(chan struct{}, 1)}
-	c.undoer = &undoer{calls: c.calls, worker: idle}
+	c.undoer = &undoer{calls: c.calls, worker: idle, behind: map[keys]int{}}
 	c.cleaner = &cleaner{worker: idle, delivered: map[keys][]string{}, retained: map[string]retained{}}
 	return &c
 }

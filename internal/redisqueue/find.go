@@ -13,18 +13,26 @@ import (
 
 // Find returns the image that a query asks for, without its bytes, or queue.ErrEmpty.
 func (q *Queue) Find(ctx context.Context, session string, which queue.Query) (queue.Ref, error) {
-	r, err := q.call(ctx, q.metrics.look, session, func(p redis.Pipeliner) *redis.Cmd {
-		return q.sendPeek(ctx, p, session, which)
+	var ref queue.Ref
+	found := false
+	err := q.call(ctx, q.metrics.look, request{
+		session: session,
+		send:    func(p redis.Pipeliner) *redis.Cmd { return q.sendPeek(ctx, p, session, which) },
+		read: func(text string) (err error) {
+			if found = text != ""; found {
+				ref, err = parsePeek(text)
+			}
+			return err
+		},
 	})
 	switch {
 	case err != nil:
 		return queue.Ref{}, fmt.Errorf("find: %w", err)
-	case r.text == "":
+	case !found:
 		return queue.Ref{}, queue.ErrEmpty
 	}
-	ref, err := parsePeek(r.text)
 	ref.Session = session
-	return ref, err
+	return ref, nil
 }
 
 // Load returns the image of a Ref from Find or a notification, or queue.ErrEmpty if its bytes have moved or are gone.
@@ -38,7 +46,7 @@ func (q *Queue) Load(ctx context.Context, ref queue.Ref) (queue.Image, error) {
 	var rest *redis.DurationCmd
 	var bytes *redis.StringCmd
 	asked := time.Now()
-	_, err := q.retry(ctx, q.metrics.read, func(ctx context.Context) error {
+	err := q.retry(ctx, q.metrics.read, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
 		rest = pipeline.PTTL(ctx, key)
 		bytes = pipeline.Get(ctx, key)

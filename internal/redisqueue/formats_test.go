@@ -84,7 +84,7 @@ func TestGoReadsWhatScriptsWrite(t *testing.T) {
 	subscription := f.rdb.Subscribe(t.Context(), f.k.notify(f.session))
 	defer subscription.Close()
 	testkit.Must(subscription.Receive(t.Context()))(t)
-	first, second, popped := f.q.calls.begin(), f.q.calls.begin(), f.q.calls.begin()
+	first, second, popped := f.begin(), f.begin(), f.begin()
 	bytesOf := func(id callID) string { return "bytes of " + id.String() }
 	offset := int64(len(bytesOf(first)))
 	members := []member{{1, 0, first.String()}, {2, offset, second.String()}}
@@ -116,7 +116,7 @@ func TestGoReadsWhatScriptsWrite(t *testing.T) {
 		t.Errorf("the index has the session's end at %f, want it ahead", end)
 	}
 
-	f.pop(t, f.q.calls.begin()) // the first image
+	f.pop(t, f.begin()) // the first image
 	arrival := f.wantMember(t, 0, members[1])
 	reply := f.pop(t, popped).(string)
 	ref, age, err := parsePop(reply)
@@ -178,7 +178,7 @@ func TestScriptsReadWhatGoBuilds(t *testing.T) {
 			if got, want := f.push(t, id), fmt.Sprintf("%d 1 0 0 1 %d", m.sequence, m.offset); got != want {
 				t.Errorf("a push that is on record: got %q, want %q", got, want)
 			}
-			next := f.q.calls.begin()
+			next := f.begin()
 			if got, want := f.push(t, next), fmt.Sprintf("42 2 0 40 0 %d", m.offset+int64(len(image))); got != want {
 				t.Errorf("the next push: got %q, want %q", got, want)
 			}
@@ -196,7 +196,7 @@ func TestScriptsReadWhatGoBuilds(t *testing.T) {
 			}
 		},
 		"requeue.lua": func(t *testing.T, f formats, _ callID, m member) {
-			popped, arrival := f.q.calls.begin(), time.Now().Add(-f.TTL/20).UnixMicro()
+			popped, arrival := f.begin(), time.Now().Add(-f.TTL/20).UnixMicro()
 			later := member{m.sequence + 1, m.offset + int64(len(image)), "CLIENT-7"}
 			r := record{popped.call, time.Now().Unix(), popReply(arrival, 0, 0, later)}
 			testkit.Must(f.rdb.HSet(t.Context(), f.k.meta(f.session), popped.client.name, r.String()).Result())(t)
@@ -242,7 +242,7 @@ func TestScriptsReadWhatGoBuilds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFormats(t)
-			id := f.q.calls.begin()
+			id := f.begin()
 			m := member{41, 1 << 50, id.String()}
 			f.build(t, id, m, image)
 			test(t, f, id, m)

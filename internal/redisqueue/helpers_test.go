@@ -124,6 +124,17 @@ func openMeddled(t *testing.T, server *redistest.Server, m meddler) *harness {
 	return h
 }
 
+// remembered returns how many calls a session remembers.
+func remembered(t testing.TB, rdb redis.UniversalClient, session string) (n int) {
+	t.Helper()
+	for _, value := range testkit.Must(rdb.HGetAll(t.Context(), keysOf(session).meta(session)).Result())(t) {
+		if _, err := parseRecord(value); err == nil {
+			n++
+		}
+	}
+	return n
+}
+
 // runs reports whether a pipeline runs a script.
 func runs(cmds []redis.Cmder, script *redis.Script) bool {
 	return slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool {
@@ -131,9 +142,14 @@ func runs(cmds []redis.Cmder, script *redis.Script) bool {
 	})
 }
 
-// unanswered gives every command of a pipeline an error, as if Redis had not replied.
+// unanswered gives every command of a pipeline an error, as if the pipeline had been written and Redis had not replied.
 func unanswered(cmds []redis.Cmder, err error) error {
 	for _, cmd := range cmds {
+		for _, arg := range cmd.Args() {
+			if client, ok := arg.(*client); ok {
+				client.MarshalBinary()
+			}
+		}
 		cmd.SetErr(err)
 	}
 	return err

@@ -124,7 +124,7 @@ func parseNumbers(text, separator string, count int) (numbers [5]int64, rest str
 		var word string
 		word, rest, _ = strings.Cut(rest, separator)
 		if numbers[i], err = strconv.ParseInt(word, 10, 64); err != nil {
-			return numbers, "", fmt.Errorf("unexpected text %q", text)
+			return numbers, "", fmt.Errorf("%w: %.80q", errUnexpected, text)
 		}
 	}
 	return numbers, rest, nil

@@ -49,7 +49,7 @@ func newMetrics(registerer prometheus.Registerer, rdb redis.UniversalClient) *me
 		}),
 		unknown: auto.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "redis_unknown_outcomes_total",
-			Help: "Calls to Redis that failed and may have run all the same; pushes and pops are undone later.",
+			Help: "Pushes and pops that Redis may have run without an answer; they are undone later.",
 		}),
 		push: call("push"), pop: call("pop"), look: call("look"), read: call("read"), stats: call("stats"),
 	}

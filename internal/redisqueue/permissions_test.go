@@ -82,7 +82,7 @@ func TestACL(t *testing.T) {
 	if newest.Sequence != 5 || details[0].Dropped != 2 {
 		t.Errorf("got newest %d, %+v", newest.Sequence, details)
 	}
-	h.q.undoPush(session, h.q.calls.begin())
+	h.q.undoPush(session, h.q.calls.begin(keysOf(session)))
 	h.q.finish()
 	err, text := h.Ping(t.Context()), logged.String()
 	if err != nil || strings.Contains(text, "ERROR") || strings.Contains(text, "not everything") {

@@ -27,38 +27,46 @@ func (q *Queue) Pop(ctx context.Context, session string) (queue.Delivery, error)
 }
 
 // pop takes an image. Its bytes are missing if it has just expired.
-func (q *Queue) pop(ctx context.Context, session string) (queue.Image, error) {
-	id := q.calls.begin()
+func (q *Queue) pop(ctx context.Context, session string) (image queue.Image, err error) {
+	id := q.calls.begin(keysOf(session))
 	var get *redis.StringCmd
-	asked := time.Now()
-	r, err := q.call(ctx, q.metrics.pop, session, func(p redis.Pipeliner) (script *redis.Cmd) {
-		script, get = q.sendPop(ctx, p, session, id)
-		return script
+	asked, taken := time.Now(), false
+	err = q.call(ctx, q.metrics.pop, request{
+		session: session,
+		client:  id.client,
+		send: func(p redis.Pipeliner) (script *redis.Cmd) {
+			script, get = q.sendPop(ctx, p, session, id)
+			return script
+		},
+		read: func(text string) (err error) {
+			if text == "" {
+				return nil
+			}
+			taken = true
+			image, err = q.readPop(text, get, asked)
+			return err
+		},
 	})
-	if r.text == "" { // nothing was taken
-		if r.indeterminate { // an attempt on its way could still take an image
-			q.undoPop(session, id)
-		} else {
-			q.calls.end(id)
-		}
-		if err == nil {
-			return queue.Image{}, queue.ErrEmpty
-		}
+	if taken && err == nil {
+		image.Session, image.Handle = session, id.client
+		return image, nil
+	}
+	if taken || id.client.unanswered > 0 { // an attempt has taken an image, or may still take one
+		q.metrics.unknown.Inc()
+		q.undoPop(session, id)
+	} else {
+		q.calls.end(id)
+	}
+	if err != nil {
 		return queue.Image{}, fmt.Errorf("pop: %w", err)
 	}
-	image, err := q.taken(r.text, get, asked)
-	if err != nil {
-		q.undoPop(session, id)
-		q.metrics.pop.failures.Inc()
-		return queue.Image{}, fmt.Errorf("pop: %w: %w", queue.ErrUnavailable, err)
-	}
-	image.Session, image.Handle = session, id.client
-	return image, nil
+	return queue.Image{}, queue.ErrEmpty
 }
 
-// taken returns the image that pop.lua has taken, without its session and handle. Data is empty if the bytes have just
-// expired. The expiry is counted from the time before the call, so that it is never too late.
-func (q *Queue) taken(text string, get *redis.StringCmd, asked time.Time) (queue.Image, error) {
+// readPop reads the replies to pop.lua, which took an image, and to the GET of its bytes. The image has no session and
+// no handle yet. Data is empty if the bytes have just expired. The expiry is counted from the time before the call, so
+// that it is never too late.
+func (q *Queue) readPop(text string, get *redis.StringCmd, asked time.Time) (queue.Image, error) {
 	ref, age, err := parsePop(text)
 	if err != nil {
 		return queue.Image{}, err

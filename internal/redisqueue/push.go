@@ -18,8 +18,11 @@ func (q *Queue) Buffer(size int) []byte { return q.buffers.get(size) }
 // sessions is known to be below the limit: then the sessions are counted, and the push is made again.
 func (q *Queue) Push(ctx context.Context, session string, image []byte) (queue.Receipt, error) {
 	defer q.buffers.put(image)
-	r, err := q.push(ctx, session, image, q.sessions.allows(q.limits.Sessions))
+	r, opened, err := q.push(ctx, session, image, q.sessions.allows(q.limits.Sessions))
 	if err != queue.ErrTooManySessions {
+		if opened {
+			q.sessions.open()
+		}
 		return r, err
 	}
 	if q.sessions.mayRecount() {
@@ -30,50 +33,64 @@ func (q *Queue) Push(ctx context.Context, session string, image []byte) (queue.R
 	if !q.sessions.allows(q.limits.Sessions) {
 		return queue.Receipt{}, queue.ErrTooManySessions
 	}
-	return q.push(ctx, session, image, true)
+	r, opened, err = q.push(ctx, session, image, true)
+	if opened {
+		q.sessions.open()
+	}
+	return r, err
 }
 
 // push stores an image. Unless mayOpen is set, the session has to be open already.
-func (q *Queue) push(ctx context.Context, session string, image []byte, mayOpen bool) (queue.Receipt, error) {
-	id := q.calls.begin()
+func (q *Queue) push(
+	ctx context.Context, session string, image []byte, mayOpen bool,
+) (r queue.Receipt, opened bool, err error) {
+	id := q.calls.begin(keysOf(session))
 	var set *redis.StatusCmd
-	r, err := q.call(ctx, q.metrics.push, session, func(p redis.Pipeliner) (script *redis.Cmd) {
-		set, script = q.sendPush(ctx, p, session, id, image, mayOpen)
-		return script
+	err = q.call(ctx, q.metrics.push, request{
+		session: session,
+		client:  id.client,
+		send: func(p redis.Pipeliner) (script *redis.Cmd) {
+			set, script = q.sendPush(ctx, p, session, id, image, mayOpen)
+			return script
+		},
+		read: func(text string) (err error) {
+			switch text {
+			case "lost":
+				return lostBytes(set.Err())
+			case "sessions":
+				return nil // r stays empty
+			}
+			r, opened, err = parsePush(text)
+			return err
+		},
 	})
-	if r.indeterminate && (err != nil || r.text == "lost" || r.text == "sessions") {
-		q.undoPush(session, id) // an attempt on its way could still store the image
+	stored := err == nil && r.Sequence > 0
+	if !stored && id.client.unanswered > 0 {
+		q.metrics.unknown.Inc()
+		q.undoPush(session, id) // an attempt may have stored the image, or could still store it
 	} else {
 		q.calls.end(id)
 	}
 	switch {
 	case err != nil:
-		return queue.Receipt{}, fmt.Errorf("push: %w", err)
-	case r.text == "lost":
-		return queue.Receipt{}, lostBytes(set.Err())
-	case r.text == "sessions":
-		return queue.Receipt{}, queue.ErrTooManySessions
+		return r, false, fmt.Errorf("push: %w", err)
+	case !stored:
+		return r, false, queue.ErrTooManySessions
 	}
-	receipt, opened, err := parsePush(r.text)
-	if err != nil {
-		return queue.Receipt{}, fmt.Errorf("push: %w", err)
-	}
-	q.cleaner.freeRetained(session, receipt.Sequence)
-	if opened {
-		q.sessions.open()
-	}
-	return receipt, nil
+	q.cleaner.freeRetained(session, r.Sequence)
+	return r, opened, nil
 }
 
 // errNoBytes is the cause of a push whose SET succeeded and whose script found nothing at the key all the same.
 var errNoBytes = errors.New("they were evicted, or the image is empty")
 
-// lostBytes returns the error of a push whose bytes were not in Redis when its script ran. cause is that of the SET.
+// lostBytes returns the error of a push whose bytes were not in Redis when its script ran. The error of the SET is its
+// cause, and decides whether the push is repeated.
 func lostBytes(cause error) error {
-	if redis.IsOOMError(cause) {
-		return fmt.Errorf("push: %w: %w", queue.ErrFull, cause)
+	if errors.Is(cause, redis.Nil) { // there were bytes already, which have gone since
+		cause = nil
 	}
-	return fmt.Errorf("push: the bytes are missing: %w", cmp.Or(cause, errNoBytes))
+	return fmt.Errorf("the bytes are missing: %w", cmp.Or(cause, errNoBytes))
 }
 
 // undoPush withdraws a push, in the background.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -14,56 +13,82 @@ import (
 	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
-// errRetry asks retry for another attempt at once.
-var errRetry = errors.New("try again")
+var (
+	// errRetry asks retry for another attempt at once.
+	errRetry = errors.New("try again")
+	// errBehind puts a call off: see undoer.isBehind.
+	errBehind = errors.New("too many calls have to be undone first")
+	// errUnexpected says that a reply has not the form that a script gives it. Another attempt would get it again.
+	errUnexpected = errors.New("unexpected reply")
+)
 
-// reply is a script's reply to a call.
-type reply struct {
-	text          string
-	indeterminate bool // an attempt that was not answered may have run, or may still run
+// request is what a call sends in each of its attempts.
+type request struct {
+	session string
+	client  *client                          // nil: the call changes nothing
+	send    func(redis.Pipeliner) *redis.Cmd // adds the commands, and returns that of the script
+	read    func(text string) error          // reads the script's reply, and those to the other commands
 }
 
-// call sends a pipeline with a script that replies in text, with as many attempts as retry makes. It takes along the
-// unlinking of bytes that were delivered before, so that Redis has that memory, still warm, for the image to come.
-func (q *Queue) call(
-	ctx context.Context, m callMetrics, session string, send func(redis.Pipeliner) *redis.Cmd,
-) (r reply, err error) {
-	k := keysOf(session)
+// call makes a call, with as many attempts as retry makes. It takes along the unlinking of bytes that were delivered
+// before, so that Redis has that memory, still warm, for the image to come.
+func (q *Queue) call(ctx context.Context, m callMetrics, r request) error {
+	k := keysOf(r.session)
 	delivered := q.cleaner.take(k)
-	r.indeterminate, err = q.retry(ctx, m, func(ctx context.Context) error {
-		pipeline := q.rdb.Pipeline()
-		if len(delivered) > 0 {
-			pipeline.Unlink(ctx, delivered...)
-		}
-		script := send(pipeline)
-		pipeline.Exec(ctx) // each command has its own error
-		text, err := script.Text()
+	err := q.retry(ctx, m, func(ctx context.Context) error {
 		switch {
-		case err != nil:
-			return err
-		case text == "shift_clock":
-			return cmp.Or(q.shiftClock(ctx, session), errRetry)
-		case text == "retry":
-			return errRetry
+		case r.client == nil:
+			return q.attempt(ctx, r, delivered)
+		case r.client.unanswered == 0 && q.undoer.isBehind(k):
+			return errBehind
 		}
-		r.text = text
-		return nil
+		return r.client.attempt(func() error { return q.attempt(ctx, r, delivered) })
 	})
 	if err != nil {
 		q.cleaner.putBack(k, delivered)
 	}
-	return r, err
+	return err
+}
+
+// attempt sends a request in one pipeline, and reads the replies.
+func (q *Queue) attempt(ctx context.Context, r request, delivered []string) error {
+	pipeline := q.rdb.Pipeline()
+	if len(delivered) > 0 {
+		pipeline.Unlink(ctx, delivered...)
+	}
+	script := r.send(pipeline)
+	pipeline.Exec(ctx) // each command has its own error
+	text, err := textOf(script)
+	switch {
+	case err != nil:
+		return err
+	case text == "shift_clock":
+		return cmp.Or(q.shiftClock(ctx, r.session), errRetry)
+	case text == "retry":
+		return errRetry
+	}
+	return r.read(text)
+}
+
+// textOf returns the text that a script has replied.
+func textOf(script *redis.Cmd) (string, error) {
+	if err := script.Err(); err != nil && !errors.Is(err, redis.Nil) {
+		return "", err
+	}
+	text, ok := script.Val().(string)
+	if !ok {
+		return "", fmt.Errorf("%w: a script replied with a value of type %T", errUnexpected, script.Val())
+	}
+	return text, nil
 }
 
 // retry makes attempts until one succeeds or callTimeout has passed, and times them as one call. It repeats after lost
 // connections and timeouts, whether or not the earlier attempt ran, because the scripts know a call that ran before. It
-// loads the scripts where they are missing. It reports whether an attempt may have run without being answered; its
-// error wraps queue.ErrUnavailable, or queue.ErrFull when Redis is out of memory.
+// loads the scripts where they are missing. Its error wraps queue.ErrUnavailable, or queue.ErrFull when Redis is out of
+// memory.
 //
 // The end of ctx does not end the attempts: what has been sent runs anyway.
-func (q *Queue) retry(
-	ctx context.Context, m callMetrics, attempt func(context.Context) error,
-) (indeterminate bool, err error) {
+func (q *Queue) retry(ctx context.Context, m callMetrics, attempt func(context.Context) error) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	start := time.Now()
@@ -75,33 +100,24 @@ func (q *Queue) retry(
 		}
 		switch {
 		case err == nil:
-			return indeterminate, nil
+			return nil
 		case errors.Is(err, errRetry) && ctx.Err() == nil:
 			continue
 		case redis.IsOOMError(err):
-			return indeterminate, q.giveUp(indeterminate, queue.ErrFull, err)
+			return fmt.Errorf("%w: %w", queue.ErrFull, err)
 		}
-		indeterminate = indeterminate || mayHaveRun(err)
 		late := time.Since(start) > callTimeout-attemptTimeout
 		if late || !transient(err) || pause(ctx, delay) != nil {
-			return indeterminate, q.giveUp(indeterminate, queue.ErrUnavailable, err)
+			return fmt.Errorf("%w: %w", queue.ErrUnavailable, err)
 		}
 		q.metrics.repeats.Inc()
 	}
 }
 
-// giveUp returns the error of a call that failed, and counts the call if its outcome is unknown.
-func (q *Queue) giveUp(indeterminate bool, kind, cause error) error {
-	if indeterminate {
-		q.metrics.unknown.Inc()
-	}
-	return fmt.Errorf("%w: %w", kind, cause)
-}
-
 // transient reports whether another attempt makes sense: the connection broke, or Redis says that it cannot serve now.
 func transient(err error) bool {
-	if _, isReply := errors.AsType[redis.Error](err); !isReply {
-		return !errors.Is(err, redis.ErrClosed)
+	if !refused(err) {
+		return !errors.Is(err, redis.ErrClosed) && !errors.Is(err, errUnexpected)
 	}
 	for _, prefix := range []string{
 		"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "NOREPLICAS", "BUSY", "MISCONF",
@@ -113,13 +129,10 @@ func transient(err error) bool {
 	return strings.Contains(err.Error(), "max number of clients")
 }
 
-// mayHaveRun reports whether a failed attempt can have reached Redis and run.
-func mayHaveRun(err error) bool {
-	if _, isReply := errors.AsType[redis.Error](err); isReply {
-		return false
-	}
-	broken, ok := errors.AsType[*net.OpError](err)
-	return !errors.Is(err, redis.ErrPoolTimeout) && !(ok && broken.Op == "dial")
+// refused reports whether an error is a reply of Redis, which says that the command did not run.
+func refused(err error) bool {
+	_, isReply := errors.AsType[redis.Error](err)
+	return isReply
 }
 
 // pause waits, or returns the error of a context that ends first.

@@ -38,7 +38,8 @@ func loadScripts(ctx context.Context, rdb redis.UniversalClient) error {
 	return nil
 }
 
-// Each send function adds a script to a pipeline, with the keys and arguments in the order of the script's header.
+// Each send function adds a script to a pipeline, with the keys and arguments in the order of the script's header. A
+// call that may have to be undone has its client as an argument: it notes that the call is written.
 
 // sendPush adds the SET of an image's bytes and push.lua.
 func (q *Queue) sendPush(
@@ -59,7 +60,7 @@ func (q *Queue) sendPush(
 			k.notify(session),
 		},
 		session,
-		id.client.name,
+		id.client,
 		id.call,
 		q.ttl.Milliseconds(),
 		(q.ttl + queue.SequenceRetention).Milliseconds(),
@@ -98,7 +99,7 @@ func (q *Queue) sendPop(
 			k.meta(session),
 			delivered,
 		},
-		id.client.name,
+		id.client,
 		id.call,
 		k.image(""),
 		q.ttl.Milliseconds(),

@@ -63,7 +63,7 @@ func (c *sessionCount) set(found int) {
 // countSessions counts the sessions of all index shards.
 func (q *Queue) countSessions(ctx context.Context) error {
 	shards := make([]*redis.Cmd, buckets)
-	_, err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
+	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
 		for i, k := range bucketKeys {
 			shards[i] = sendCountSessions(ctx, pipeline, k)

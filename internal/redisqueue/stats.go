@@ -38,7 +38,7 @@ func (q *Queue) Sessions(ctx context.Context) ([]queue.Session, error) {
 // statsPages adds one page of each shard to found and returns the shards that have more.
 func (q *Queue) statsPages(ctx context.Context, shards []keys, skip int, found map[string]int) ([]keys, error) {
 	pages := make([]*redis.Cmd, len(shards))
-	_, err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
+	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
 		for i, k := range shards {
 			pages[i] = q.sendStats(ctx, pipeline, k, skip)
@@ -72,7 +72,7 @@ type detailsQuery struct {
 // Details describes sessions, in the order of ids.
 func (q *Queue) Details(ctx context.Context, ids []string) ([]queue.Details, error) {
 	queries := detailsQueries(ids)
-	_, err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
+	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
 		for i := range queries {
 			some := make([]string, len(queries[i].places))

@@ -14,8 +14,12 @@ import (
 // can arrive minutes later.
 const minUndoFor = 5 * time.Minute
 
+// maxBehind bounds the calls of a bucket that wait to be undone. Each of them keeps a client, and each client has a
+// record in the session that it called.
+const maxBehind = 100
+
 // undoer undoes calls of unknown outcome, and pops whose image did not reach its consumer. It sends a script for each,
-// again and again until Redis answers or undoFor has passed.
+// again and again until it ran or undoFor has passed. A Redis that takes no writes for a while refuses the script, too.
 type undoer struct {
 	rdb     redis.UniversalClient
 	calls   *callIDs
@@ -23,12 +27,13 @@ type undoer struct {
 	log     *slog.Logger
 	worker  *worker
 
-	mu   sync.Mutex
-	jobs []job
+	mu     sync.Mutex
+	jobs   []job
+	behind map[keys]int // calls that are not undone yet, by bucket
 }
 
 func newUndoer(rdb redis.UniversalClient, calls *callIDs, ttl time.Duration, log *slog.Logger) *undoer {
-	u := &undoer{rdb: rdb, calls: calls, undoFor: max(ttl, minUndoFor), log: log}
+	u := &undoer{rdb: rdb, calls: calls, undoFor: max(ttl, minUndoFor), log: log, behind: map[keys]int{}}
 	u.worker = startWorker(u.flush)
 	return u
 }
@@ -38,8 +43,25 @@ func newUndoer(rdb redis.UniversalClient, calls *callIDs, ttl time.Duration, log
 func (u *undoer) add(id callID, send func(context.Context, redis.Pipeliner) redis.Cmder) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.jobs = append(u.jobs, job{send: send, until: time.Now().Add(u.undoFor), done: func() { u.calls.end(id) }})
+	u.behind[id.client.home]++
+	u.jobs = append(u.jobs, job{send: send, until: time.Now().Add(u.undoFor), done: func() { u.end(id) }})
 	u.worker.signal()
+}
+
+// end lends out the client of a call that was undone.
+func (u *undoer) end(id callID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.behind[id.client.home]--
+	u.calls.end(id)
+}
+
+// isBehind reports whether so many calls of a bucket wait to be undone that no other call should be made before. Redis
+// does not answer then, and each call would leave one more.
+func (u *undoer) isBehind(bucket keys) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.behind[bucket] >= maxBehind
 }
 
 // flush undoes everything that is to be undone. It returns how many calls are still not undone.

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -85,6 +89,9 @@ func (r scriptRunner) requeue(t *testing.T, id callID) any {
 	return r.run(t, func(p redis.Pipeliner) *redis.Cmd { return r.q.sendRequeue(t.Context(), p, r.session, id) })
 }
 
+// begin starts a call of the session.
+func (r scriptRunner) begin() callID { return r.q.calls.begin(keysOf(r.session)) }
+
 // newScriptRunner loads the scripts, and returns a scriptRunner for a new session.
 func newScriptRunner(t *testing.T) scriptRunner {
 	t.Helper()
@@ -106,7 +113,7 @@ func TestScriptsRepeat(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", what, got, want)
 		}
 	}
-	begin := s.q.calls.begin
+	begin := s.begin
 	a, b, c, late := begin(), begin(), begin(), begin()
 	taken, void := begin(), begin()
 
@@ -156,7 +163,7 @@ func TestScriptsRepeat(t *testing.T) {
 func TestRepeatedPushKeepsExpiry(t *testing.T) {
 	t.Parallel()
 	s := newScriptRunner(t)
-	a := s.q.calls.begin()
+	a := s.begin()
 	key, reply := keysOf(s.session).image(a.String()), s.push(t, a)
 	testkit.Must(s.rdb.PExpire(t.Context(), key, s.TTL/2).Result())(t) // half of its life is over
 	if again := s.push(t, a); again != reply {
@@ -241,5 +248,178 @@ func TestFailedCallFreesLater(t *testing.T) {
 	h.PushImage(t, session, "next")
 	if n := testkit.Must(server.Client(t).Exists(t.Context(), delivered...).Result())(t); n != 0 {
 		t.Errorf("%d delivered images are left, want none", n)
+	}
+}
+
+// behind returns how many calls of a session's bucket are to be undone.
+func (h *harness) behind(session string) int {
+	h.q.undoer.mu.Lock()
+	defer h.q.undoer.mu.Unlock()
+	return h.q.undoer.behind[keysOf(session)]
+}
+
+// A call whose connection was not opened to the end of the handshake ran nothing: there is nothing to undo, and nothing
+// that a session would have to remember.
+func TestHandshakeThatFailsRunsNothing(t *testing.T) {
+	t.Parallel()
+	hangUpAt := func(command string) func() *fakeRedis {
+		return func() *fakeRedis { return &fakeRedis{bytesPerSecond: 1 << 30, hangUpAt: command} }
+	}
+	for name, fake := range map[string]func() *fakeRedis{
+		"no connection":         func() *fakeRedis { return &fakeRedis{gone: true} },
+		"closed at the HELLO":   hangUpAt("hello"),
+		"closed at the AUTH":    hangUpAt("auth"),
+		"closed at the SELECT":  hangUpAt("select"),
+		"silent from the start": silentRedis,
+	} {
+		for _, callName := range []string{"Push", "Pop"} {
+			t.Run(name+"/"+callName, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					h := openFake(t, fake())
+					if err := calls[callName](t.Context(), h.q, "session"); !errors.Is(err, queue.ErrUnavailable) {
+						t.Errorf("got error %v, want ErrUnavailable", err)
+					}
+					if n := h.behind("session"); n > 0 {
+						t.Errorf("%d calls are to be undone, want none", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The same through a proxy whose Redis is away for a while: in the end the session remembers one call of each producer
+// at most.
+func TestProxyWithoutRedisLeavesNoRecords(t *testing.T) {
+	t.Parallel()
+	h, proxy := throughProxy(t, redistest.FIN, 0)
+	const producers, rounds = 10, 3
+	session, rdb := newSession(), redistest.Use(t).Client(t)
+	proxy.Refuse()
+	var all sync.WaitGroup
+	for range producers {
+		all.Go(func() {
+			for range rounds {
+				if _, err := h.Push(t.Context(), session, []byte("image")); !errors.Is(err, queue.ErrUnavailable) {
+					t.Errorf("got error %v, want ErrUnavailable", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if proxy.Refused() == 0 {
+		t.Error("no connection was refused: the test shows nothing")
+	}
+	proxy.Heal()
+	testkit.Eventually(t, func() bool {
+		_, err := h.Push(t.Context(), session, []byte("image"))
+		return err == nil
+	})
+	h.q.finish()
+	if n := remembered(t, rdb, session); n > producers {
+		t.Errorf("the session remembers %d calls, want %d at most", n, producers)
+	}
+}
+
+// While Redis runs calls and does not answer, however long, the calls that have to be undone stay few, and so do the
+// clients, each of which leaves a record in the session.
+func TestUndoneCallsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const producers, minutes = 300, 2
+		f := &fakeRedis{bytesPerSecond: 1 << 30}
+		h := openFake(t, f)
+		h.PushImage(t, "session", "image")
+		f.mute.Store(true)
+		var all sync.WaitGroup
+		for range producers {
+			all.Go(func() {
+				for end := time.Now().Add(minutes * time.Minute); time.Now().Before(end); {
+					h.Push(t.Context(), "session", []byte("image"))
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		all.Wait()
+		most := producers + maxBehind + connections // those that were on their way when the bound was reached
+		if n := h.q.calls.made; n <= producers || n > most {
+			t.Errorf("got %d clients, want more than %d and at most %d", n, producers, most)
+		}
+		f.mute.Store(false)
+		time.Sleep(time.Minute)
+		if n := h.behind("session"); n > 0 {
+			t.Errorf("%d calls are not undone", n)
+		}
+		h.PushImage(t, "session", "image")
+	})
+}
+
+// A call that has to be undone is not given up while Redis refuses the connection: too many clients, a password that
+// has just been changed.
+func TestUndoOutlastsARefusedConnection(t *testing.T) {
+	t.Parallel()
+	server, session := redistest.Own(t), newSession()
+	rdb := server.Client(t)
+	acl := []any{"ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all"}
+	logged := new(testkit.Log)
+	log := slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h := openHarness(t, Options{Redis: asUser(t, server, "app", "secret", acl), Log: log})
+	h.PushImage(t, session, "image")
+	d := h.PopImage(t, session)
+	testkit.Must(rdb.Do(t.Context(), "ACL", "SETUSER", "app", "resetpass", ">changed").Result())(t)
+	testkit.Must(rdb.Do(t.Context(), "CLIENT", "KILL", "USER", "app").Result())(t)
+	d.Requeue()
+	logged.Await(t, "WRONGPASS")
+	testkit.Must(rdb.Do(t.Context(), "ACL", "SETUSER", "app", ">secret").Result())(t)
+	testkit.Eventually(t, func() bool { return rdb.ZCard(t.Context(), keysOf(session).queue(session)).Val() == 1 })
+	if got := h.Take(t, session); string(got.Data) != "image" {
+		t.Errorf("got %q, want the image", got.Data)
+	}
+}
+
+// replyError is an error reply of Redis.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+func (replyError) RedisError()     {}
+
+// A pop whose bytes do not arrive after its script replied is repeated, and gets the same image. If they never arrive,
+// the image goes back.
+func TestPopWhoseBytesBreakIsRepeated(t *testing.T) {
+	t.Parallel()
+	for name, cause := range map[string]error{
+		"connection": io.ErrUnexpectedEOF, "reply": replyError("LOADING Redis is loading the dataset in memory"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var breaks atomic.Int64
+			h := openMeddled(t, redistest.Use(t), func(
+				ctx context.Context, cmds []redis.Cmder, send redis.ProcessPipelineHook,
+			) error {
+				err := send(ctx, cmds)
+				if get := cmds[len(cmds)-1]; runs(cmds, popScript) && breaks.Add(-1) >= 0 {
+					get.SetErr(cause)
+				}
+				return err
+			})
+			session := newSession()
+			h.PushImage(t, session, "first")
+			h.PushImage(t, session, "second")
+			breaks.Store(2)
+			if got := h.Take(t, session); string(got.Data) != "first" || got.Sequence != 1 || breaks.Load() >= 0 {
+				t.Errorf("got %q, sequence %d, want the first image at the third attempt", got.Data, got.Sequence)
+			}
+			breaks.Store(1000)
+			if _, err := h.Pop(t.Context(), session); !errors.Is(err, queue.ErrUnavailable) {
+				t.Errorf("got error %v, want ErrUnavailable", err)
+			}
+			breaks.Store(0)
+			testkit.Eventually(t, func() bool { return h.behind(session) == 0 })
+			if got := h.Take(t, session); string(got.Data) != "second" || got.Sequence != 2 {
+				t.Errorf("got %q, sequence %d, want the second image", got.Data, got.Sequence)
+			}
+			h.WantEmpty(t, session)
+		})
 	}
 }

@@ -26,9 +26,11 @@ const (
 type FaultProxy struct {
 	Addr string
 
-	fault Fault
-	oneIn atomic.Int64 // one reply in so many is cut; 0: none
-	cuts  atomic.Int64
+	fault    Fault
+	oneIn    atomic.Int64 // one reply in so many is cut; 0: none
+	cuts     atomic.Int64
+	refusing atomic.Bool
+	refused  atomic.Int64
 }
 
 // NewFaultProxy starts a proxy to target for one test, which cuts one reply in oneIn, or none if that is 0.
@@ -44,6 +46,11 @@ func NewFaultProxy(t testing.TB, target string, fault Fault, oneIn int) *FaultPr
 			client, err := ln.Accept()
 			if err != nil {
 				return
+			}
+			if p.refusing.Load() {
+				p.refused.Add(1)
+				client.Close()
+				continue
 			}
 			server, err := net.Dial("tcp", target)
 			if err != nil {
@@ -68,8 +75,18 @@ func NewFaultProxy(t testing.TB, target string, fault Fault, oneIn int) *FaultPr
 // CutOneIn changes how many replies are cut: one in n, or none if that is 0.
 func (p *FaultProxy) CutOneIn(n int) { p.oneIn.Store(int64(n)) }
 
+// Refuse makes the proxy close each new connection at once, as a proxy does whose Redis is away. Connections that are
+// open stay open.
+func (p *FaultProxy) Refuse() { p.refusing.Store(true) }
+
+// Refused returns how many connections were closed at once.
+func (p *FaultProxy) Refused() int { return int(p.refused.Load()) }
+
 // Heal ends the faults. Connections that are cut already stay cut.
-func (p *FaultProxy) Heal() { p.CutOneIn(0) }
+func (p *FaultProxy) Heal() {
+	p.CutOneIn(0)
+	p.refusing.Store(false)
+}
 
 // Cuts returns how many replies were cut.
 func (p *FaultProxy) Cuts() int { return int(p.cuts.Load()) }
