@@ -7,7 +7,6 @@ import (
 	"image/jpeg"
 	"image/png"
 	"net/http"
-	"path"
 	"strings"
 	"sync"
 
@@ -38,14 +37,14 @@ func (n noData) formFor(r *http.Request) (contentType string, image []byte) {
 // type, the spelling of mjpg-streamer, by which time-lapse tools fetch images for files called .jpg, and Accept. The
 // camera reader of Motion sends no Accept.
 func knowsOnlyJPEG(r *http.Request) bool {
-	return namesJPEG(r.URL.Path) || r.URL.Query().Get("action") == "snapshot" ||
+	return namesJPEG(r) || r.URL.Query().Get("action") == "snapshot" ||
 		strings.HasPrefix(r.UserAgent(), "Motion-netcam/") || acceptsOnlyJPEG(r)
 }
 
-// namesJPEG reports whether a path has the extension of a JPEG.
-func namesJPEG(urlPath string) bool {
-	extension := path.Ext(urlPath)
-	return strings.EqualFold(extension, ".jpg") || strings.EqualFold(extension, ".jpeg")
+// namesJPEG reports whether the path had the extension of a JPEG.
+func namesJPEG(r *http.Request) bool {
+	extension := r.PathValue("extension")
+	return extension == ".jpg" || extension == ".jpeg"
 }
 
 // acceptsOnlyJPEG reports whether Accept names JPEG, and nothing that includes PNG.

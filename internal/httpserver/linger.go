@@ -30,8 +30,10 @@ func defaultLinger() lingerLimits {
 func (s *Stack) linger(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
-		closes := w.Header().Get("Connection") == "close"
-		if r.ProtoMajor != 1 || r.ContentLength == 0 && !closes {
+		h := w.Header()
+		closes := h.Get("Connection") == "close"
+		isOpen := h.Get("Content-Type") != "" && h.Get("Content-Length") == "" // its last chunk is still to come
+		if r.ProtoMajor != 1 || isOpen || r.ContentLength == 0 && !closes {
 			return
 		}
 		err := http.NewResponseController(w).Flush()
