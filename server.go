@@ -83,7 +83,8 @@ func newServer(
 			Encoder: live.Encoder{Type: cfg.MIMEType, NoData: noData.jpeg},
 		}),
 		budget: ingest.NewBudget(ingest.BudgetOptions{
-			Bytes: cfg.Limits.UploadBytes, MaxWait: b.uploadWait, Buffer: q.Buffer, Registerer: reg,
+			Bytes: cfg.Limits.UploadBytes, Largest: cfg.Limits.ImageBytes, MaxWait: b.uploadWait,
+			Buffer: q.Buffer, Registerer: reg,
 		}),
 		viewers: newViewerLimit(cfg.Limits.Viewers),
 		stack: httpserver.New(httpserver.Options{

@@ -91,21 +91,59 @@ func (u *slowUploads) answered(status int) int {
 	return u.answers[status]
 }
 
+// However many clients upload slowly, 20 of 20 pushes of small images get through beside them.
+func TestSlowUploadsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	for name, head := range map[string]string{
+		"sized":   "POST /image/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n",
+		"chunked": "POST /image/slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n989680\r\n",
+		"form": "POST /imageForm/slow HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n" +
+			"Content-Length: 10000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=f; filename=x.jpg\r\n\r\n",
+		"stream": "POST /stream/slow HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n" +
+			"Content-Length: 1000000000\r\n\r\n--b\r\nContent-Length: 10000000\r\n\r\n",
+	} {
+		for clients, limit := range map[int]string{6: "64 MiB", 400: "16 MiB"} {
+			t.Run(fmt.Sprintf("%d %s", clients, name), func(t *testing.T) {
+				t.Parallel()
+				p := startServer(t, "UPLOAD_LIMIT="+limit)
+				conns := make([]net.Conn, clients)
+				for i := range conns {
+					conns[i] = p.Dial(t)
+					testkit.Must(io.WriteString(conns[i], head))(t)
+				}
+				for second := range 5 {
+					time.Sleep(time.Second) // the slow uploads go on by the clock
+					for _, conn := range conns {
+						conn.Write(make([]byte, 4300)) // refused uploads have no connection any more
+					}
+					for range 4 {
+						got := p.Do(t, "POST", "/image/small", bytes.NewReader(make([]byte, 50_000)))
+						if got.StatusCode != 200 {
+							t.Fatalf("after %d seconds: got status %d, %s", second+1, got.StatusCode, got.Text)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
 // However many clients upload slowly, the memory of the server stays within UPLOAD_LIMIT: some uploads are refused, the
 // others go on, and small images of other clients get through. When all uploads have ended, the whole limit is free.
 func TestUploadLimitHoldsMemory(t *testing.T) {
 	t.Parallel()
 	const (
 		limit, clients = 64 << 20, 200
-		chunk          = 32 << 10 // by which the memory of an image of unknown size grows
+		chunk          = 32 << 10  // by which the memory of an image grows
+		share          = limit / 8 // of small images
 	)
 	for _, row := range []struct {
 		framing string
 		refused int // at least
 		stored  int // at least
 	}{
-		{"with length", clients - limit/uploadSize, limit / uploadSize},
-		{"chunked", clients - 2*limit/uploadSize, limit / (2*uploadSize + 2*chunk)},
+		{"with length", clients - limit/uploadSize, (limit - share - clients*2*chunk) / uploadSize},
+		{"chunked", clients - 2*limit/uploadSize, (limit - share) / (2*uploadSize + 2*chunk)},
 	} {
 		t.Run(row.framing, func(t *testing.T) {
 			t.Parallel()

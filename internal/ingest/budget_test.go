@@ -39,7 +39,7 @@ func (u namedUpload) reserve(n int64) {
 func TestBudgetOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		budget, events := NewBudget(BudgetOptions{Bytes: 10, Buffer: bytesOf}), make(chan string, 10)
+		budget, events := NewBudget(BudgetOptions{Bytes: 10, Largest: 10, Buffer: bytesOf}), make(chan string, 10)
 		begin := func(name string) namedUpload {
 			return namedUpload{budget.Begin(t.Context(), ImageRate()), name, events}
 		}
@@ -103,7 +103,7 @@ func TestBudgetOrder(t *testing.T) {
 func TestBudgetSparesMost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		budget := NewBudget(BudgetOptions{Bytes: 100, Buffer: bytesOf})
+		budget := NewBudget(BudgetOptions{Bytes: 100, Largest: 100, Buffer: bytesOf})
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		done := 0
@@ -136,7 +136,7 @@ func TestBudgetSparesMost(t *testing.T) {
 func TestBudgetRequestEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		budget := NewBudget(BudgetOptions{Bytes: 10, Buffer: bytesOf})
+		budget := NewBudget(BudgetOptions{Bytes: 10, Largest: 10, Buffer: bytesOf})
 		first := budget.Begin(t.Context(), ImageRate())
 		if err := first.Reserve(6); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,9 @@
 package ingest
 
-import "sync"
+import (
+	"io"
+	"sync"
+)
 
 // chunkSize is how much memory at a time is taken for an image of unknown size.
 const chunkSize = 32 << 10
@@ -43,17 +46,37 @@ func (b *chunkBuffer) footprint(n int) int64 {
 	return 2 * chunkSize * int64((b.size+n+chunkSize-1)/chunkSize)
 }
 
+// memory returns how much memory the chunks take.
+func (b *chunkBuffer) memory() int64 { return chunkSize * int64(len(b.chunks)) }
+
+// readFrom reads some bytes, at least one and at most this many.
+func (b *chunkBuffer) readFrom(source io.Reader, most int) error {
+	free := b.free()
+	n, err := io.ReadAtLeast(source, free[:min(len(free), most)], 1)
+	b.size += n
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // image returns what the chunks hold, in a buffer of its size.
 func (b *chunkBuffer) image(u *Upload) ([]byte, error) {
 	image, err := u.Buffer(b.size)
 	if err != nil {
 		return nil, err
 	}
-	rest := image
+	b.copyTo(image)
+	return image, nil
+}
+
+// copyTo copies what the chunks hold to the start of an image, and returns how many bytes that are.
+func (b *chunkBuffer) copyTo(image []byte) int {
+	rest := image[:b.size]
 	for _, chunk := range b.chunks {
 		rest = rest[copy(rest, chunk[:]):]
 	}
-	return image, nil
+	return b.size
 }
 
 // reset empties the buffer and returns its chunks to the pool.

@@ -126,13 +126,6 @@ func (r *boundaryReader) drop(n int) {
 	}
 }
 
-// readFull fills p with content of known length: what looks like a delimiter in it is not one.
-func (r *boundaryReader) readFull(p []byte) error {
-	_, err := io.ReadFull(r.buf, p)
-	r.expectAfterImage()
-	return err
-}
-
 // discard moves on over n bytes of content of known length.
 func (r *boundaryReader) discard(n int64) error {
 	_, err := io.CopyN(io.Discard, r.buf, n)

@@ -63,6 +63,9 @@ func overBudget(limit int64) error {
 
 // readError explains to the client why the body of a single image could not be read.
 func readError(err error, maxBytes int64) error {
+	if refused, ok := errors.AsType[*httpserver.Error](err); ok {
+		return refused
+	}
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return tooLarge(maxBytes)
 	}

@@ -24,8 +24,7 @@ func ReadForm(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload)
 	case !HasBody(r):
 		return nil, NoLength(r)
 	}
-	// The image is collected in chunks, and then copied to a buffer of its size.
-	if err := u.Reserve(2 * min(max(r.ContentLength, 1), maxBytes)); err != nil {
+	if err := u.Reserve(new(chunkBuffer).footprint(1)); err != nil { // before the client is asked for its body
 		return nil, err
 	}
 	body := http.MaxBytesReader(w, io.NopCloser(u.Body(w, r, nil)), maxBytes+formOverhead)

@@ -209,21 +209,28 @@ var waysToSend = []struct {
 	{"stream of JPEGs", "/stream/", "", true, func(s string) string { return s }},
 }
 
-// receive reads a request as the endpoint of its path does, for images of at most 10 MiB.
+// maxBytes is the size of the largest image that receive accepts.
+const maxBytes = 10 << 20
+
+// receive reads a request as the endpoint of its path does.
 func receive(t testing.TB, w http.ResponseWriter, r *http.Request) (images []string, err error) {
 	t.Helper()
-	const maxBytes = 10 << 20
-	rate := ImageRate()
-	if r.URL.Path == "/stream/" {
-		rate = StreamRate()
-	}
-	rate.BytesPerSecond = leastRate
 	budget := NewBudget(BudgetOptions{Buffer: bytesOf})
 	defer func() {
 		if usage := budget.Usage(); usage != (Usage{}) {
 			t.Errorf("in the end the budget has %+v", usage)
 		}
 	}()
+	return receiveWithin(budget, w, r)
+}
+
+// receiveWithin is receive within a budget.
+func receiveWithin(budget *Budget, w http.ResponseWriter, r *http.Request) (images []string, err error) {
+	rate := ImageRate()
+	if r.URL.Path == "/stream/" {
+		rate = StreamRate()
+	}
+	rate.BytesPerSecond = leastRate
 	u := budget.Begin(r.Context(), rate)
 	defer u.End()
 	var image []byte

@@ -27,11 +27,8 @@ func ReadImage(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload
 
 // readSized reads an image of known size.
 func readSized(source io.Reader, size int, maxBytes int64, u *Upload) ([]byte, error) {
-	image, err := u.Buffer(size)
+	image, err := u.readFull(source, size)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := io.ReadFull(source, image); err != nil {
 		return nil, readError(err, maxBytes)
 	}
 	return image, nil

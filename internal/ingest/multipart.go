@@ -69,11 +69,9 @@ func (s *Splitter) readPart() ([]byte, error) {
 
 // readSized reads an image of known size.
 func (s *Splitter) readSized(size int) ([]byte, error) {
-	image, err := s.upload.Buffer(size)
+	image, err := s.upload.readFull(s.body.buf, size)
+	s.body.expectAfterImage()
 	if err != nil {
-		return nil, err
-	}
-	if err := s.body.readFull(image); err != nil {
 		return nil, s.endedBy(err)
 	}
 	return image, nil

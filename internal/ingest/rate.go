@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"time"
@@ -37,21 +38,19 @@ type Body struct {
 	rc       http.ResponseController // not a pointer: that would be one more allocation
 	upload   *Upload
 	draining <-chan struct{}
-
-	since    time.Time // copy of the upload's: received counts from then on
-	received int64     // bytes
 }
 
 // Body returns the body of a request. Once draining is closed, every read has a short time only. Draining may be nil.
 func (u *Upload) Body(w http.ResponseWriter, r *http.Request, draining <-chan struct{}) *Body {
+	u.declared = max(r.ContentLength, 0) // until the first Release, which begins each image of a stream
 	return &Body{body: r.Body, rc: *http.NewResponseController(w), upload: u, draining: draining}
 }
 
 // Read implements io.Reader.
 func (b *Body) Read(p []byte) (int, error) {
-	now, idle := time.Now(), b.upload.rate.Idle
-	left := b.timeLeft(now)
-	b.rc.SetReadDeadline(now.Add(min(idle, left))) // without a connection no deadline is needed
+	now := time.Now()
+	left := b.upload.timeLeft(now)
+	b.rc.SetReadDeadline(now.Add(left.least())) // without a connection no deadline is needed
 	// Checked after SetReadDeadline: otherwise the shorter deadline of a concurrent shutdown would be overwritten.
 	select {
 	case <-b.draining:
@@ -59,9 +58,9 @@ func (b *Body) Read(p []byte) (int, error) {
 	default:
 	}
 	n, err := b.body.Read(p)
-	b.received += int64(n)
+	b.upload.received += int64(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = b.missed(idle <= left)
+		err = b.upload.missed(left)
 	}
 	return n, err
 }
@@ -70,25 +69,32 @@ func (b *Body) Read(p []byte) (int, error) {
 // only later reads notice that themselves.
 func (b *Body) ShortenDeadline() { b.rc.SetReadDeadline(time.Now().Add(drainTime)) }
 
-// timeLeft returns for how long no byte may come until the average is missed. The average is over the time in which the
-// upload has held memory for an image.
-func (b *Body) timeLeft(now time.Time) time.Duration {
-	rate, since := b.upload.rate, b.upload.since
-	if b.since != since {
-		b.since, b.received = since, 0
+// timeLeft is for how long no byte may come until a limit is missed.
+type timeLeft struct{ idle, average, share time.Duration }
+
+func (l timeLeft) least() time.Duration { return min(l.idle, l.average, l.share) }
+
+// timeLeft returns the time left. The average is over the time in which the upload has held memory for an image.
+func (u *Upload) timeLeft(now time.Time) timeLeft {
+	const noLimit = math.MaxInt64
+	left := timeLeft{u.rate.Idle, noLimit, noLimit}
+	if u.pool != nil && u.rate.BytesPerSecond > 0 {
+		left.average = u.rate.Grace + time.Duration(u.received/u.rate.BytesPerSecond)*time.Second - now.Sub(u.since)
 	}
-	if since.IsZero() || rate.BytesPerSecond == 0 {
-		return rate.Idle
+	if u.pool == &u.budget.share {
+		left.share = shareTime - now.Sub(u.since)
 	}
-	return rate.Grace + time.Duration(b.received/rate.BytesPerSecond)*time.Second - now.Sub(since)
+	return left
 }
 
-// missed returns which limit the body has missed.
-func (b *Body) missed(stoodStill bool) error {
-	rate := b.upload.rate
-	if stoodStill {
-		return &rateError{fmt.Sprintf("the body stood still for %s", rate.Idle)}
+// missed returns which limit a body has missed.
+func (u *Upload) missed(left timeLeft) error {
+	switch left.least() {
+	case left.share:
+		return overBudget(u.budget.limit)
+	case left.idle:
+		return &rateError{fmt.Sprintf("the body stood still for %s", u.rate.Idle)}
 	}
 	return &rateError{fmt.Sprintf("the body came too slowly: allowed are %s a second on average after the first %s",
-		humanize.IBytes(uint64(rate.BytesPerSecond)), rate.Grace)}
+		humanize.IBytes(uint64(u.rate.BytesPerSecond)), u.rate.Grace)}
 }
