@@ -142,7 +142,7 @@ func redisHarness(t testing.TB, cfg config.Config) *queuetest.Harness {
 func harnessOn(t testing.TB, cfg config.Config, r *redistest.Server) *queuetest.Harness {
 	t.Helper()
 	cfg.Redis = testkit.Must(config.Load(vary("REDIS_HOST=" + r.Addr)))(t).Redis
-	q := openQueue(cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	q := testkit.Must(openQueue(cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)))(t)
 	t.Cleanup(q.Close)
 	return &queuetest.Harness{Queue: q, TTL: cfg.Expire, Elapse: time.Sleep, Remote: true}
 }

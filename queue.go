@@ -1,31 +1,75 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/image-streamer/image-streamer/internal/config"
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 	"github.com/image-streamer/image-streamer/internal/memqueue"
 	"github.com/image-streamer/image-streamer/internal/queue"
 	"github.com/image-streamer/image-streamer/internal/redisqueue"
 )
 
 // openQueue returns the queue that the settings ask for.
-func openQueue(cfg config.Config, reg prometheus.Registerer, log *slog.Logger) queue.Queue {
+func openQueue(cfg config.Config, reg prometheus.Registerer, log *slog.Logger) (queue.Queue, error) {
 	limits := queueLimits(cfg.Limits)
 	if cfg.Redis == nil {
 		return memqueue.New(memqueue.Options{
 			TTL: cfg.Expire, MemoryLimit: cfg.Limits.MemoryBytes, Limits: limits, Now: time.Now, Registerer: reg,
-		})
+		}), nil
+	}
+	options, err := withTLSFiles(cfg.Redis, cfg.RedisTLS, log)
+	if err != nil {
+		return nil, err
 	}
 	return redisqueue.Open(redisqueue.Options{
-		Redis: cfg.Redis, TTL: cfg.Expire, Limits: limits, Log: log, Registerer: reg,
-	})
+		Redis: options, TTL: cfg.Expire, Limits: limits, Log: log, Registerer: reg,
+	}), nil
 }
+
+// withTLSFiles returns the options with the client's certificate, which may be renewed while the server runs, and the
+// certificates by which Redis is verified.
+func withTLSFiles(
+	redisOptions *redis.UniversalOptions, files config.RedisTLS, log *slog.Logger,
+) (*redis.UniversalOptions, error) {
+	if files == (config.RedisTLS{}) {
+		return redisOptions, nil
+	}
+	o := *redisOptions
+	o.TLSConfig = o.TLSConfig.Clone()
+	if files.Cert != "" {
+		certificate, err := httpserver.LoadCertificate(files.Cert, files.Key, log)
+		if err != nil {
+			return nil, &usageError{fmt.Sprintf("REDIS_HOST: cert=%s, key=%s: allowed are PEM files of a certificate "+
+				"chain and of its private key: %v", files.Cert, files.Key, err)}
+		}
+		o.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return certificate.Get(nil)
+		}
+	}
+	if files.CA != "" {
+		pem, err := os.ReadFile(files.CA)
+		o.TLSConfig.RootCAs = x509.NewCertPool()
+		if err != nil || !o.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &usageError{fmt.Sprintf("REDIS_HOST: ca=%s: allowed is a PEM file of certificates: %v", files.CA,
+				cmp.Or(err, errNoCertificate))}
+		}
+	}
+	return &o, nil
+}
+
+var errNoCertificate = errors.New("there is none in it")
 
 func queueLimits(l config.Limits) queue.Limits {
 	return queue.Limits{Images: l.Images, Bytes: l.SessionBytes, Sessions: l.Sessions}

@@ -191,13 +191,16 @@ func serve(ctx context.Context, in invocation, b bounds, wrap func(port int, h h
 	if err != nil {
 		return err
 	}
+	reg := newRegistry(in.lines)
+	q, err := openQueue(cfg, reg, log)
+	if err != nil {
+		return err
+	}
+	defer q.Close()
 	ln, err := net.Listen("tcp", fmt.Sprintf(":%d", cfg.Port))
 	if err != nil {
 		return fmt.Errorf("listen on PORT=%d: %w", cfg.Port, err)
 	}
-	reg := newRegistry(in.lines)
-	q := openQueue(cfg, reg, log)
-	defer q.Close()
 
 	h := newServer(ctx, cfg, q, b, reg, log).routes()
 	h = wrap(ln.Addr().(*net.TCPAddr).Port, h)

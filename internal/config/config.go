@@ -21,14 +21,21 @@ import (
 type Config struct {
 	Port     int
 	Redis    *redis.UniversalOptions // nil: the embedded queue
-	Expire   time.Duration           // life of an image
-	MIMEType string                  // of the images served
+	RedisTLS RedisTLS
+	Expire   time.Duration // life of an image
+	MIMEType string        // of the images served
 	NoData   NoData
 	Limits   Limits
 	Access   Access
 	TLS      TLS
 	Test     Test
 	Log      Log
+}
+
+// RedisTLS names PEM files for a Redis that is reached by rediss://. Each may be empty, but Cert and Key only both.
+type RedisTLS struct {
+	Cert, Key string // of the client
+	CA        string // certificates by which Redis is verified, instead of those of the system
 }
 
 // NoData says how an empty queue is answered.
@@ -142,6 +149,11 @@ func (c Config) conflicts() (errs []error) {
 		add(!r.IsClusterMode && len(r.Addrs) > 1,
 			"REDIS_HOST=%s: a list of hosts: allowed is one, or a list with REDIS_MODE=cluster", strings.Join(r.Addrs, ","))
 		add(len(r.Addrs) == 0, "REDIS_MODE=cluster: without REDIS_HOST there is no Redis: allowed is single")
+		files := c.RedisTLS
+		add(files != RedisTLS{} && r.TLSConfig == nil,
+			"REDIS_HOST: cert, key and ca of a URL that does not use TLS: allowed are they with rediss://")
+		add((files.Cert == "") != (files.Key == ""),
+			"REDIS_HOST: cert=%s, key=%s: allowed is both or none", files.Cert, files.Key)
 		add(r.IsClusterMode && r.DB != 0, "REDIS_MODE=cluster: REDIS_HOST names a db: allowed is 0, a Cluster has no other")
 	}
 	unsigned := c.Access.SessionSecret == ""

@@ -89,6 +89,12 @@ func TestConfigConflicts(t *testing.T) {
 			"REDIS_MODE=cluster REDIS_HOST=redis://a/1",
 			"REDIS_MODE=cluster: REDIS_HOST names a db: allowed is 0, a Cluster has no other",
 		},
+		{
+			"REDIS_HOST=redis://a?ca=ca.pem",
+			"REDIS_HOST: cert, key and ca of a URL that does not use TLS: allowed are they with rediss://",
+		},
+		{"REDIS_HOST=rediss://:p@a?cert=a.pem", "REDIS_HOST: cert=a.pem, key=: allowed is both or none"},
+		{"REDIS_HOST=rediss://:p@a?key=a.pem&ca=b", "REDIS_HOST: cert=, key=a.pem: allowed is both or none"},
 		{"REQUIRE_KEY=true", "REQUIRE_KEY=true: without SESSION_SECRET there are no keys: allowed is false"},
 		{"PRIVATE=true", "PRIVATE=true: without SESSION_SECRET there are no links: allowed is false"},
 		{"TLS_CERT=a", "TLS_CERT=a, TLS_KEY=: allowed is both or none"},

@@ -3,20 +3,26 @@ package config
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// parseRedis reads the URL of one Redis or a list of hosts. The result is nil for the embedded queue.
-func parseRedis(s string) (*redis.UniversalOptions, error) {
+// setRedisHost reads the URL of one Redis or a list of hosts. Without either the queue is the embedded one.
+func setRedisHost(c *Config, s string) (err error) {
 	switch {
 	case s == "":
-		return nil, nil
 	case strings.Contains(s, "://"):
-		return parseRedisURL(s)
+		c.Redis, c.RedisTLS, err = parseRedisURL(s)
+	default:
+		c.Redis, err = parseHosts(s)
 	}
+	return err
+}
+
+func parseHosts(s string) (*redis.UniversalOptions, error) {
 	var addrs []string
 	for item := range strings.SplitSeq(s, ",") {
 		addr, err := parseAddress(strings.TrimSpace(item))
@@ -28,17 +34,37 @@ func parseRedis(s string) (*redis.UniversalOptions, error) {
 	return &redis.UniversalOptions{Addrs: addrs}, nil
 }
 
-func parseRedisURL(s string) (*redis.UniversalOptions, error) {
+func parseRedisURL(s string) (*redis.UniversalOptions, RedisTLS, error) {
+	s, files := cutRedisTLS(s)
 	o, err := redis.ParseURL(s)
 	if err != nil {
-		return nil, err
+		return nil, files, err
 	}
 	if o.Network == "tcp" {
 		if _, err := parseAddress(o.Addr); err != nil {
-			return nil, err
+			return nil, files, err
 		}
 	}
-	return universal(o), nil
+	return universal(o), files, nil
+}
+
+// cutRedisTLS takes the parameters that name files out of a URL. go-redis does not know them, and refuses every
+// parameter that it does not know.
+func cutRedisTLS(s string) (string, RedisTLS) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s, RedisTLS{}
+	}
+	q := u.Query()
+	files := RedisTLS{Cert: q.Get("cert"), Key: q.Get("key"), CA: q.Get("ca")}
+	if files == (RedisTLS{}) {
+		return s, files
+	}
+	for _, name := range []string{"cert", "key", "ca"} {
+		q.Del(name)
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), files
 }
 
 // universal copies everything that redis.ParseURL can set. UniversalOptions have no field for the network: go-redis

@@ -33,6 +33,20 @@ func TestRedisURLParameters(t *testing.T) {
 	}
 }
 
+// The files of TLS are taken out of a URL, whose other parts reach the client.
+func TestRedisURLFiles(t *testing.T) {
+	t.Parallel()
+	c := load(t, "REDIS_HOST=rediss://us%40er:p%2Fw@host:7000/3?cert=%2Fa%20b%2Fc.pem&key=k.pem&ca=ca.pem&client_name=a")
+	want := testkit.Must(redis.ParseURL("rediss://us%40er:p%2Fw@host:7000/3?client_name=a"))(t)
+	want.Network = "" // follows from the address
+	if got := c.Redis.Simple(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if want := (RedisTLS{Cert: "/a b/c.pem", Key: "k.pem", CA: "ca.pem"}); c.RedisTLS != want {
+		t.Errorf("got files %+v, want %+v", c.RedisTLS, want)
+	}
+}
+
 // A unix:// URL is dialed as a socket, by a single Redis and by the node of a Cluster.
 func TestRedisSocket(t *testing.T) {
 	t.Parallel()

@@ -30,7 +30,7 @@ var settings = []setting{
 	{
 		"REDIS_HOST", "", "Redis to keep the queues in; empty: an embedded queue in this process",
 		"host, host:port, or a redis://, rediss:// or unix:// URL; a comma list of hosts with REDIS_MODE=cluster",
-		func(c *Config, v string) (err error) { c.Redis, err = parseRedis(v); return },
+		setRedisHost,
 	},
 	{
 		"REDIS_MODE", "single", "what REDIS_HOST names: one Redis, or nodes of a Cluster in a comma list",

@@ -1,8 +1,9 @@
 // Package redistest gives the tests of every package a Redis, and networks between them and Redis that misbehave.
 //
 // Use returns a server that the tests of a package share: they keep apart by session. Own starts a server for one
-// test, which may kill or pause it. Cluster returns a Cluster that is shared like the server of Use, and Clocked starts
-// a server whose clock can be set. TestMain of a package that uses any of them has to call Stop at the end.
+// test, which may kill or pause it, and OwnTLS one that speaks TLS. Cluster returns a Cluster that is shared like the
+// server of Use, and Clocked starts a server whose clock can be set. TestMain of a package that uses any of them has to
+// call Stop at the end.
 //
 // FaultProxy cuts connections after Redis ran what was asked, and ThinLine passes bytes on slowly.
 //
@@ -77,6 +78,22 @@ func Own(t testing.TB, args ...string) *Server {
 	}
 	t.Cleanup(s.stop)
 	return s
+}
+
+// OwnTLS starts a server for one test, with the certificate in two files, that lets in only clients with a certificate
+// that clientCA signed. The server also listens without TLS, for the test itself: at addr it speaks TLS.
+func OwnTLS(t testing.TB, cert, key, clientCA string) (addr string) {
+	t.Helper()
+	port := FreePort()
+	s, err := runBinary([]string{
+		"--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key,
+		"--tls-ca-cert-file", clientCA, "--tls-auth-clients", "yes",
+	})
+	if err != nil {
+		testkit.Skip(t, err)
+	}
+	t.Cleanup(s.stop)
+	return "127.0.0.1:" + port
 }
 
 // shared has the functions that end what the tests of a package share.
