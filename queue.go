@@ -34,7 +34,8 @@ func openQueue(cfg config.Config, reg prometheus.Registerer, log *slog.Logger) (
 		return nil, err
 	}
 	return redisqueue.Open(redisqueue.Options{
-		Redis: options, TTL: cfg.Expire, Limits: limits, Log: log, Registerer: reg,
+		Redis: options, TTL: cfg.Expire, Limits: limits, MaxImage: cfg.Limits.ImageBytes,
+		Log: log, Registerer: reg,
 	}), nil
 }
 

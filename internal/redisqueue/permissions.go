@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ func (q *Queue) prepare(ctx context.Context) {
 				"missing", strings.Join(missing, " "))
 			return
 		case err == nil:
-			q.checkEviction(ctx)
+			q.checkSettings(ctx)
 			return
 		case ctx.Err() == nil && !warned:
 			q.log.Warn("redis does not answer yet", "error", err)
@@ -106,12 +107,22 @@ func (q *Queue) maySubscribe(ctx context.Context, channel string) bool {
 	return !redis.HasErrorPrefix(err, "NOPERM")
 }
 
-// checkEviction warns of a Redis that would drop acknowledged images when it is full. A user of Redis who may not read
-// the setting gets no warning.
-func (q *Queue) checkEviction(ctx context.Context) {
-	settings, err := q.rdb.ConfigGet(ctx, "maxmemory-policy").Result()
-	if policy := settings["maxmemory-policy"]; err == nil && policy != "noeviction" {
+// checkSettings warns of a Redis that takes no image of the largest size, and of one that drops acknowledged images
+// when it is full. A user of Redis who may not read settings gets no warning.
+func (q *Queue) checkSettings(ctx context.Context) {
+	most, err := strconv.ParseInt(q.setting(ctx, "proto-max-bulk-len"), 10, 64)
+	if err == nil && most < q.maxImage {
+		q.log.Warn("redis takes no image as large as MAX_IMAGE_BYTES: set proto-max-bulk-len to that or more",
+			"proto-max-bulk-len", most, "MAX_IMAGE_BYTES", q.maxImage)
+	}
+	if policy := q.setting(ctx, "maxmemory-policy"); policy != "" && policy != "noeviction" {
 		q.log.Warn("a full redis would drop images that were acknowledged: set maxmemory-policy noeviction",
 			"policy", policy)
 	}
+}
+
+// setting returns a setting of Redis, or "" if it cannot be read.
+func (q *Queue) setting(ctx context.Context, name string) string {
+	settings, _ := q.rdb.ConfigGet(ctx, name).Result()
+	return settings[name]
 }

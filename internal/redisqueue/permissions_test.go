@@ -111,12 +111,22 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	}
 }
 
-// The log warns of a Redis that drops images when it is full.
-func TestEvictionIsWarnedOf(t *testing.T) {
+// The log warns of a Redis that drops images when it is full, and of one that takes no image of the largest size.
+func TestSettingsAreWarnedOf(t *testing.T) {
 	t.Parallel()
-	logged, log := newLog()
-	openHarness(t, Options{Redis: at(redistest.Own(t, "--maxmemory-policy", "allkeys-lru").Addr), Log: log})
-	logged.Await(t, "policy=allkeys-lru")
+	open := func(args ...string) *testkit.Log {
+		logged, log := newLog()
+		openHarness(t, Options{Redis: at(redistest.Own(t, args...).Addr), MaxImage: 2 << 20, Log: log})
+		return logged
+	}
+	both := open("--maxmemory-policy", "allkeys-lru", "--proto-max-bulk-len", "2097151")
+	both.Await(t, "policy=allkeys-lru")
+	both.Await(t, "proto-max-bulk-len=2097151 MAX_IMAGE_BYTES=2097152")
+	one := open("--maxmemory-policy", "volatile-ttl", "--proto-max-bulk-len", "2097152")
+	one.Await(t, "policy=volatile-ttl")
+	if text := one.String(); strings.Contains(text, "proto-max-bulk-len") {
+		t.Errorf("an image of the largest size fits: got %s", text)
+	}
 }
 
 // A user of Redis who may not rename gets an error, and the images stay.

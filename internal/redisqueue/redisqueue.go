@@ -25,6 +25,7 @@ type Options struct {
 	Redis      *redis.UniversalOptions // not changed; Open uses timeouts, pools, retries and a dialer of its own
 	TTL        time.Duration           // of an image
 	Limits     queue.Limits
+	MaxImage   int64 // size of the largest image that will be pushed; 0: not known
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 }
@@ -34,6 +35,7 @@ type Queue struct {
 	rdb      redis.UniversalClient
 	ttl      time.Duration
 	limits   queue.Limits
+	maxImage int64
 	log      *slog.Logger
 	metrics  *metrics
 	calls    *callIDs
@@ -58,7 +60,7 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 	ctx, stop := context.WithCancel(context.Background())
 	calls := newCallIDs()
 	q := &Queue{
-		rdb: rdb, ttl: o.TTL, limits: o.Limits, log: o.Log,
+		rdb: rdb, ttl: o.TTL, limits: o.Limits, maxImage: o.MaxImage, log: o.Log,
 		metrics:  newMetrics(o.Registerer, rdb),
 		calls:    calls,
 		buffers:  new(buffers),
