@@ -83,6 +83,7 @@ func TestStreamHead(t *testing.T) {
 		"Cache-Control: no-store, no-cache, must-revalidate, proxy-revalidate, pre-check=0, post-check=0, max-age=0",
 		"Connection: close",
 		"Content-Type: multipart/x-mixed-replace;boundary=boundarydonotcross",
+		"Cross-Origin-Resource-Policy: cross-origin",
 		"Date: now",
 		"Expires: Mon, 3 Jan 2000 12:34:56 GMT",
 		"Pragma: no-cache",
