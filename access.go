@@ -89,8 +89,8 @@ func (s *server) hasToken(r *http.Request) bool {
 	return s.access.OperatorToken != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
-// secretOf returns the secret in the Authorization header, or "": a Bearer token, or the password of Basic, which is all
-// that many cameras and players can send, as http://user:password@host. The user name means nothing.
+// secretOf returns the secret in the Authorization header, or "": a Bearer token, or the password of Basic. Many
+// cameras and players know no more than http://user:password@host. The user name means nothing.
 func secretOf(r *http.Request) string {
 	if _, password, ok := r.BasicAuth(); ok {
 		return password
@@ -118,21 +118,41 @@ var (
 	prefetchPurposes = []string{"prefetch", "prerender", "preview"}
 )
 
-// rejectPrefetch refuses requests ahead of use: GET removes an image here, and the answer to a prefetch may never be
-// shown. Browsers discard an answer with an error status and ask again for the real use, but they would keep and show
-// a 2xx, the No Data image included. The status is 403 because nothing in the server failed.
-func rejectPrefetch(h httpserver.HandlerFunc) httpserver.HandlerFunc {
+// rejectUnseen guards a route that removes an image against requests whose answer nobody would see. The status is 403
+// because nothing in the server failed.
+func rejectUnseen(h httpserver.HandlerFunc) httpserver.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		for _, name := range purposeHeaders {
-			for _, value := range r.Header[name] {
-				value = strings.ToLower(value)
-				for _, purpose := range prefetchPurposes {
-					if strings.Contains(value, purpose) {
-						return errPrefetch
-					}
-				}
-			}
+		switch {
+		case isPrefetch(r):
+			return errPrefetch
+		case isOpaque(r):
+			return errOpaque
 		}
 		return h(w, r)
 	}
+}
+
+// isPrefetch reports whether a browser sends a request ahead of use. Browsers discard an answer with an error status
+// and ask again for the real use, but they would keep and show a 2xx, the No Data image included.
+func isPrefetch(r *http.Request) bool {
+	for _, name := range purposeHeaders {
+		for _, value := range r.Header[name] {
+			value = strings.ToLower(value)
+			for _, purpose := range prefetchPurposes {
+				if strings.Contains(value, purpose) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// isOpaque reports whether a script of another origin sends a request in the mode no-cors, in which it cannot read the
+// answer. An <img> is of that mode too, but has a destination. Browsers say this since 2023 and only over HTTPS or to
+// localhost; of other requests nothing is known.
+func isOpaque(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return r.Header.Get("Sec-Fetch-Mode") == "no-cors" && r.Header.Get("Sec-Fetch-Dest") == "empty" &&
+		(site == "cross-site" || site == "same-site")
 }

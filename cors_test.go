@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 	"github.com/image-streamer/image-streamer/internal/relaytest"
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
@@ -45,20 +46,21 @@ func TestOrigins(t *testing.T) {
 	} {
 		t.Run(origin, func(t *testing.T) {
 			t.Parallel()
-			s := newMemoryServer(t, "CORS_ORIGINS="+list)
+			s := newMemoryServer(t, "CORS_ORIGINS="+list, "ALLOWED_HOSTS=relay.example")
 			want := map[bool]string{true: origin}[listed]
 			for _, path := range []string{
 				"/session", "/image/x", "/snapshot/x", "/stats", "/healthz", "/nothing", "//x", "/image/a%20b",
 			} {
 				for _, method := range []string{"GET", "HEAD", "OPTIONS"} {
 					r := httptest.NewRequest(method, "http://relay.example"+path, nil)
-					h := s.ask(t, r, "Origin: "+origin, "Access-Control-Request-Method: POST").Header
+					h := s.ask(t, r, "Origin: "+origin, "Access-Control-Request-Method: POST",
+						"Access-Control-Request-Headers: content-type").Header
 					allowed := h["Access-Control-Allow-Origin"]
 					if strings.Join(allowed, "|") != want || strings.Join(h["Vary"], "|") != "Origin" {
 						t.Errorf("%s %s: got Allow-Origin %q, Vary %q, want %q, Origin", method, path, allowed, h["Vary"], want)
 					}
 					if method == "OPTIONS" && path == "/image/x" {
-						wantPreflight(t, h, path)
+						wantPreflight(t, h, path, listed)
 					}
 				}
 			}
@@ -67,11 +69,12 @@ func TestOrigins(t *testing.T) {
 }
 
 // wantPreflight checks the headers of the answer to a preflight.
-func wantPreflight(t *testing.T, h http.Header, path string) {
+func wantPreflight(t *testing.T, h http.Header, path string, listed bool) {
 	t.Helper()
+	headers := map[bool]string{true: "content-type", false: "*, Authorization"}[listed]
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Methods": allowedMethods[path],
-		"Access-Control-Allow-Headers": "*, Authorization",
+		"Access-Control-Allow-Headers": headers,
 		"Access-Control-Max-Age":       "86400",
 	} {
 		if got := h.Get(name); got != want {
@@ -102,7 +105,7 @@ func TestForeignPagesSendNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newMemoryServer(t, "CORS_ORIGINS="+row.origins)
+			s := newMemoryServer(t, "CORS_ORIGINS="+row.origins, "ALLOWED_HOSTS=relay.example")
 			for _, target := range []string{
 				"POST /image/x", "PUT /image/x", "POST /imageForm/x", "POST /stream/x", "PUT /stream/x", "POST /image/x/pop",
 			} {
@@ -132,8 +135,8 @@ func TestForeignPagesSendNothing(t *testing.T) {
 	}
 }
 
-// A page that is isolated by Cross-Origin-Embedder-Policy shows only what says that it may be shown anywhere. Images say
-// so, also the No Data image, whatever CORS_ORIGINS holds: it is about scripts.
+// A page that is isolated by Cross-Origin-Embedder-Policy shows only what says that it may be shown anywhere. Images
+// say so, also the No Data image, whatever CORS_ORIGINS holds: it is about scripts.
 func TestEveryPageMayEmbedImages(t *testing.T) {
 	t.Parallel()
 	for _, origins := range []string{"*", "https://a.example"} {
@@ -155,6 +158,42 @@ func TestEveryPageMayEmbedImages(t *testing.T) {
 					t.Errorf("%s, %d images, CORS_ORIGINS=%s: got %q, want %q", target, images, origins, got, want)
 				}
 			}
+		}
+	}
+}
+
+// A page whose name was made to resolve to the server (DNS rebinding) looks like the server's own page, but for the
+// name. It gets nothing and takes nothing, also of the page of the demo, which may hold a link.
+func TestForeignHostsGetNothing(t *testing.T) {
+	t.Parallel()
+	const evil = "http://evil.example"
+	for host, want := range map[string]int{
+		evil: 421, evil + ":3000": 421, "http://relay.example:3000": 200, "http://a.example": 200, "http://localhost": 200,
+		"http://192.168.1.5:3000": 200, "http://[::1]:3000": 200,
+	} {
+		s := newMemoryServer(t, "CORS_ORIGINS=https://a.example", "ALLOWED_HOSTS=relay.example")
+		access := testConfig(t, "CORS_ORIGINS=https://a.example", "ALLOWED_HOSTS=relay.example").Access
+		page := func() []byte { return []byte("<script></script><style></style>") }
+		demo := withPage(page, httpserver.NewCORS(access.CORSOrigins), allowedHosts(access), s.server.routes())
+		for _, target := range []string{
+			"GET /image/x", "POST /image/x/pop", "POST /image/x", "GET /snapshot/x", "GET /stats", "GET /session",
+			"GET /healthz", "GET /readyz", "GET /metrics", "GET /stream/x?action=snapshot",
+		} {
+			s.drain(t, "x")
+			s.PushImage(t, "x", "image")
+			method, path, _ := strings.Cut(target, " ")
+			r := httptest.NewRequest(method, host+path, strings.NewReader("image"))
+			if got := s.ask(t, r, "Origin: "+host, "Sec-Fetch-Site: same-origin"); got.StatusCode != want {
+				t.Errorf("%s %s: got status %d, want %d", target, host, got.StatusCode, want)
+			}
+			if n := s.Len(t, "x"); want == 421 && n != 1 {
+				t.Errorf("%s %s: refused, and the session has %d images, want 1", target, host, n)
+			}
+		}
+		w := connection{httptest.NewRecorder()}
+		demo.ServeHTTP(w, httptest.NewRequest(http.MethodGet, host+"/", nil))
+		if w.Code != want {
+			t.Errorf("the page of the demo at %s: got status %d, want %d", host, w.Code, want)
 		}
 	}
 }

@@ -37,14 +37,15 @@ func runDemo(ctx context.Context, in invocation) error {
 		sending := producerOptions(in, demoSession, "", port)
 		go func() { _ = producer.Run(ctx, sending) }() // it ends with ctx, without an error
 		page := demoPageFor(session.NewSigner(in.cfg.Access.SessionSecret))
-		return withPage(page, httpserver.NewCORS(in.cfg.Access.CORSOrigins), h)
+		return withPage(page, httpserver.NewCORS(in.cfg.Access.CORSOrigins), allowedHosts(in.cfg.Access), h)
 	})
 }
 
-// withPage adds a page at the root. Every other path is the server's.
-func withPage(page func() []byte, cors httpserver.CORS, next http.Handler) http.Handler {
+// withPage adds a page at the root, for those who may ask by the host of their request: it may hold a link. All else is
+// the server's.
+func withPage(page func() []byte, cors httpserver.CORS, hosts httpserver.Hosts, next http.Handler) http.Handler {
 	return httpserver.CommonHeaders(cors, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if r.URL.Path != "/" || r.Method != http.MethodGet && r.Method != http.MethodHead || !hosts.Allow(r) {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -31,6 +31,8 @@ var (
 		"GET /session, others with their publish key, and for reading with a signed link of this path")
 	errPrefetch = httpserver.Errorf(http.StatusForbidden,
 		"a prefetch would remove an image that nobody may look at: allowed is a request for use")
+	errOpaque = httpserver.Errorf(http.StatusForbidden, "a request in the mode no-cors would remove an image that its "+
+		"page cannot read: allowed are the mode cors and an <img>")
 	errNotFound = httpserver.Errorf(http.StatusNotFound, "no such path: there are /session, /image/{session}, "+
 		"/image/{session}/pop, /imageForm/{session}, /stream/{session}, /snapshot/{session}, /stats, /metrics, "+
 		"/healthz and /readyz")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -37,6 +38,52 @@ func TestPrefetchPopsNothing(t *testing.T) {
 	got := s.Get(t, "/image/"+id, "Sec-Purpose: ", "Purpose: use", "X-Moz: ", "Sec-Fetch-Dest: image")
 	if got.WantStatus(t, 200).Text != "image" {
 		t.Errorf("got %q, want the image", got.Text)
+	}
+}
+
+// A script of another origin that asks without CORS cannot read the answer, so it takes no image. An <img> is of the
+// same mode and takes one. A browser that is too old to tell, or that speaks plain HTTP to another machine, tells
+// nothing.
+func TestOpaqueRequestsPopNothing(t *testing.T) {
+	t.Parallel()
+	for _, origins := range []string{"*", "https://a.example"} {
+		for _, row := range []struct {
+			site, mode, dest string
+			want             int
+		}{
+			{"cross-site", "no-cors", "empty", 403},
+			{"same-site", "no-cors", "empty", 403},
+			{"cross-site", "no-cors", "image", 200},
+			{"cross-site", "navigate", "document", 200},
+			{"cross-site", "navigate", "iframe", 200},
+			{"cross-site", "cors", "empty", 200},
+			{"same-origin", "no-cors", "empty", 200},
+			{"none", "navigate", "document", 200},
+			{"", "", "", 200},
+		} {
+			s, id := newMemoryServer(t, "CORS_ORIGINS="+origins), session.New()
+			headers := []string{"Sec-Fetch-Site: " + row.site, "Sec-Fetch-Mode: " + row.mode, "Sec-Fetch-Dest: " + row.dest}
+			for _, target := range []string{"GET /image/%s", "GET /image/%s?wait=1", "GET /image/%s.jpg", "POST /image/%s/pop"} {
+				s.PushImage(t, id, "image")
+				method, path, _ := strings.Cut(fmt.Sprintf(target, id), " ")
+				want := row.want
+				if method == "POST" && row.site != "" && row.site != "same-origin" && row.site != "none" && origins != "*" {
+					want = 403 // a page of another origin sends nothing
+				}
+				r := httptest.NewRequest(method, "http://127.0.0.1"+path, nil)
+				if got := s.ask(t, r, headers...); got.StatusCode != want {
+					t.Errorf("%s %v, CORS_ORIGINS=%s: got status %d, want %d", target, row, origins, got.StatusCode, want)
+				}
+				if n := s.Len(t, id); (n == 1) != (want == 403) {
+					t.Errorf("%s %v, CORS_ORIGINS=%s: %d images are left, status %d", target, row, origins, n, want)
+				}
+				s.drain(t, id)
+			}
+			r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/snapshot/"+id, nil) // it removes nothing
+			if got := s.ask(t, r, headers...); got.StatusCode != 200 {
+				t.Errorf("snapshot %v, CORS_ORIGINS=%s: got status %d", row, origins, got.StatusCode)
+			}
+		}
 	}
 }
 

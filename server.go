@@ -88,7 +88,7 @@ func newServer(
 		}),
 		viewers: newViewerLimit(cfg.Limits.Viewers),
 		stack: httpserver.New(httpserver.Options{
-			Log: log, Registerer: reg, CORS: httpserver.NewCORS(cfg.Access.CORSOrigins),
+			Log: log, Registerer: reg, CORS: httpserver.NewCORS(cfg.Access.CORSOrigins), Hosts: allowedHosts(cfg.Access),
 			StatusOf: statusOf, NotFound: handleNotFound,
 			Statuses: []int{cfg.NoData.Status}, BodyIdle: b.image.Idle,
 		}),
@@ -107,6 +107,11 @@ func newServer(
 		draining: ctx.Done(),
 		onDrain:  func(f func()) (cancel func()) { return afterFunc(ctx, f) },
 	}
+}
+
+// allowedHosts returns the names by which the server may be asked.
+func allowedHosts(access config.Access) httpserver.Hosts {
+	return httpserver.NewHosts(access.AllowedHosts, access.CORSOrigins)
 }
 
 // afterFunc calls f when ctx ends, unless cancel is called before. cancel returns when f is not running, so that f may
@@ -141,9 +146,9 @@ func (s *server) endpoints() []endpoint {
 		{"POST /stream/{session}", s.mayPublish(s.handleIngest)},
 		{"PUT /stream/{session}", s.mayPublish(s.handleIngest)},
 		// consumers
-		{"GET /image/{session}", s.mayView(rejectPrefetch(s.handlePop))},
+		{"GET /image/{session}", s.mayView(rejectUnseen(s.handlePop))},
 		{"HEAD /image/{session}", s.mayView(s.handlePeek)}, // without this row GET's handler would run, and pop
-		{"POST /image/{session}/pop", s.mayView(s.handlePostPop)},
+		{"POST /image/{session}/pop", s.mayView(rejectUnseen(s.handlePostPop))},
 		// viewers
 		{"GET /stream/{session}", s.mayView(s.handleStream)},
 		{"GET /snapshot/{session}", s.mayView(s.handleSnapshot)},

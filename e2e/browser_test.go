@@ -184,6 +184,57 @@ func TestBrowserFetches(t *testing.T) {
 	})
 }
 
+// A page of a listed origin sends with credentials, as sendBeacon always does, and reads with them.
+func TestBrowserSendsBeacons(t *testing.T) {
+	t.Parallel()
+	origin := foreignSite(t, "")
+	p, id := startServer(t, "CORS_ORIGINS="+origin), session.New()
+	page := openPage(t, origin)
+	script := strings.NewReplacer("URL", p.URL("/image/"+id)).Replace(`(async () => {
+		const credentials = 'include';
+		const picture = text => new Blob([text], {type: 'image/jpeg'});
+		const queued = navigator.sendBeacon('URL', picture('of a beacon'));
+		const beacon = await fetch('URL?wait=60', {credentials});
+		const body = picture('of a fetch'), headers = {'X-Own': 'y', Authorization: 'z'};
+		const pushed = await fetch('URL', {method: 'PUT', body, headers, credentials});
+		const popped = await fetch('URL', {credentials});
+		return {queued, beacon: await beacon.text(), status: pushed.status, fetched: await popped.text()};
+	})()`)
+	got := evaluate[[]byte](t, page, script, chromedp.EvalAwaitPromise)
+	wantFields(t, got, map[string]any{
+		"queued": true, "beacon": "of a beacon", "status": 200.0, "fetched": "of a fetch",
+	})
+}
+
+// A script of a foreign page takes nothing in the mode no-cors, in which it could not read the answer. An <img> takes.
+func TestBrowserPopsNothingUnseen(t *testing.T) {
+	t.Parallel()
+	p, id := startServer(t, "LOG_LEVEL=debug"), session.New()
+	p.Do(t, "POST", "/image/"+id, bytes.NewReader(picture(t, 7))).WantStatus(t, 200)
+	url := p.URL("/image/" + id)
+	page := openForeignPage(t, `<img crossorigin="anonymous">`)
+	evaluate[string](t, page, fmt.Sprintf(`fetch('%s', {mode: 'no-cors'}).then(answer => answer.type)`, url),
+		chromedp.EvalAwaitPromise)
+	p.log.Await(t, "status=403")
+	evaluate[string](t, page, fmt.Sprintf(`document.querySelector('img').src = '%s'`, url))
+	eventually(t, func() bool { return pictureOn(t, page) == 7 })
+}
+
+// An isolated page shows images that it may embed, without CORS: one that was popped, a snapshot, a stream, No Data.
+func TestIsolatedPageShowsImages(t *testing.T) {
+	t.Parallel()
+	p, id := startServer(t), session.New()
+	p.Do(t, "POST", "/image/"+id, bytes.NewReader(picture(t, 7))).WantStatus(t, 200)
+	page := openPage(t, foreignSite(t, "<img>", "Cross-Origin-Embedder-Policy: require-corp"))
+	for _, path := range []string{"/snapshot/" + id + ".jpg", "/stream/" + id, "/image/" + id, "/image/" + id} {
+		evaluate[string](t, page, fmt.Sprintf(`document.querySelector('img').src = '%s?' + Math.random()`, p.URL(path)))
+		eventually(t, func() bool {
+			return evaluate[float64](t, page, `document.querySelector('img').naturalWidth`) == 160
+		})
+		evaluate[string](t, page, `document.querySelector('img').src = ''`)
+	}
+}
+
 // The page of the demo moves, as seen on the screen, also on a server that is closed to others.
 func TestBrowserShowsDemo(t *testing.T) {
 	t.Parallel()

@@ -296,12 +296,21 @@ func openPage(t testing.TB, url string) context.Context {
 // openForeignPage opens a page of another origin than the server's.
 func openForeignPage(t testing.TB, body string) context.Context {
 	t.Helper()
-	foreign := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	return openPage(t, foreignSite(t, body))
+}
+
+// foreignSite serves a page, with headers given as "Name: value", at an origin of its own, which it returns.
+func foreignSite(t testing.TB, body string, headers ...string) (origin string) {
+	t.Helper()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for _, h := range append(headers, "Content-Type: text/html; charset=utf-8") {
+			name, value, _ := strings.Cut(h, ": ")
+			w.Header().Set(name, value)
+		}
 		io.WriteString(w, "<!doctype html>\n"+body)
 	}))
-	t.Cleanup(foreign.Close)
-	return openPage(t, foreign.URL)
+	t.Cleanup(site.Close)
+	return site.URL
 }
 
 // evaluate runs a script on a page and returns its value.

@@ -69,6 +69,7 @@ type Access struct {
 	Private       bool   // reading needs a link, the publish key or the operator's token
 	OperatorToken string // empty: the operator's routes are open
 	CORSOrigins   string // * or a comma list
+	AllowedHosts  string // *, a comma list, or empty: what follows from CORSOrigins
 }
 
 // TLS names the files of the certificate. Either both are set or none.

@@ -129,8 +129,15 @@ var settings = []setting{
 	},
 	{
 		"CORS_ORIGINS", "*", "origins whose pages may read and send",
-		"* or a comma list of origins such as https://example.org or http://192.168.1.5:8080",
+		"* or a comma list of origins such as https://example.org, http://192.168.1.5:8080 or capacitor://localhost; " +
+			"each host in full, without a wildcard",
 		func(c *Config, v string) (err error) { c.Access.CORSOrigins, err = httpserver.ParseOrigins(v); return },
+	},
+	{
+		"ALLOWED_HOSTS", "", "names by which the server may be asked, besides localhost, IP addresses and the hosts of " +
+			"CORS_ORIGINS; empty: every name while CORS_ORIGINS is *",
+		"* or a comma list of host names such as relay.example.org; each in full, without a wildcard or a port",
+		func(c *Config, v string) (err error) { c.Access.AllowedHosts, err = httpserver.ParseHosts(v); return },
 	},
 	{
 		"TLS_CERT", "", "file of the certificate chain, for HTTPS; read again when it changes",

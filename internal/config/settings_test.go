@@ -168,12 +168,20 @@ var settingCases = []struct {
 		map[string]any{
 			"*": "*", "https://example.org": "https://example.org",
 			"http://Cam.local:8080 , https://b:443,http://b:80": "http://cam.local:8080,https://b,http://b",
+			"capacitor://localhost":                             "capacitor://localhost",
 		},
 		[]string{
 			"example.org", "*,https://a", "https://a/", "https://a/b", "https://a,", "ftp://a", "null", "https://a:0",
-			"https://a?b",
+			"https://a?b", "https://*.example.org",
 		},
-		"* or a comma list of origins such as https://example.org or http://192.168.1.5:8080",
+		"* or a comma list of origins such as https://example.org, http://192.168.1.5:8080 or capacitor://localhost; " +
+			"each host in full, without a wildcard",
+	},
+	{
+		"ALLOWED_HOSTS", func(c Config) any { return c.Access.AllowedHosts },
+		map[string]any{"": "", "*": "*", "Relay.example.org. , b,::1": "relay.example.org,b,::1"},
+		[]string{"*.example.org", "a,", "https://a", "a:80", "a b", "a,*"},
+		"* or a comma list of host names such as relay.example.org; each in full, without a wildcard or a port",
 	},
 	{
 		"TLS_CERT", func(c Config) any { return c.TLS.Cert },

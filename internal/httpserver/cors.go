@@ -3,14 +3,17 @@ package httpserver
 import (
 	"errors"
 	"net/http"
-	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 var (
-	anyOrigin  = []string{"*"}
-	varyOrigin = []string{"Origin"}
+	anyOrigin   = []string{"*"}
+	anyHeader   = []string{"*, Authorization"} // * does not cover Authorization
+	varyOrigin  = []string{"Origin"}
+	credentials = []string{"true"}
 
 	errForeign = Errorf(http.StatusForbidden, "a page of this origin may not send: allowed are those of CORS_ORIGINS")
 	errOrigin  = errors.New("not an origin")
@@ -41,7 +44,7 @@ func ParseOrigins(s string) (string, error) {
 	}
 	var origins []string
 	for item := range strings.SplitSeq(s, ",") {
-		origin, err := parseOrigin(item)
+		origin, err := parseOrigin(strings.TrimSpace(item))
 		if err != nil {
 			return "", err
 		}
@@ -50,21 +53,27 @@ func ParseOrigins(s string) (string, error) {
 	return strings.Join(origins, ","), nil
 }
 
+// originForm matches an origin: its scheme, which an app may have made up, its host, and its port if there is one.
+var originForm = regexp.MustCompile(`^([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]*))?$`)
+
+// pageless are schemes of which no page has an origin.
+var pageless = []string{"ftp", "ws", "wss"}
+
+// parseOrigin returns an origin as browsers write it. They write no wildcard and no letter beyond ASCII, so an origin
+// with one would match nothing.
 func parseOrigin(s string) (string, error) {
-	u, err := url.Parse(strings.ToLower(strings.TrimSpace(s)))
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
-		u.Port() != "" && !isPort(u.Port()) || u.Scheme+"://"+u.Host != u.String() {
+	parts := originForm.FindStringSubmatch(strings.ToLower(s))
+	if parts == nil || slices.Contains(pageless, parts[1]) {
 		return "", errOrigin
 	}
-	if u.Scheme == "http" {
-		return "http://" + strings.TrimSuffix(u.Host, ":80"), nil
+	scheme, host, port := parts[1], parts[2], parts[3]
+	switch _, err := strconv.ParseUint(port, 10, 16); {
+	case port == "", scheme == "http" && port == "80", scheme == "https" && port == "443":
+		return scheme + "://" + host, nil
+	case err != nil:
+		return "", errOrigin
 	}
-	return "https://" + strings.TrimSuffix(u.Host, ":443"), nil
-}
-
-func isPort(s string) bool {
-	port, err := strconv.Atoi(s)
-	return err == nil && 1 <= port && port <= 65535
+	return scheme + "://" + host + ":" + port, nil
 }
 
 // lists reports whether an origin is in the list, in any spelling.
@@ -77,7 +86,8 @@ func (c CORS) lists(origin string) bool {
 }
 
 // allow lets the page that sent a request read the answer, if it may. With a list the answer depends on the origin, so
-// Vary keeps caches from giving it to another one.
+// Vary keeps caches from giving it to another one. A listed page may also send with credentials, as sendBeacon always
+// does.
 func (c CORS) allow(h http.Header, r *http.Request) {
 	if c.listed == nil {
 		h["Access-Control-Allow-Origin"] = anyOrigin
@@ -86,7 +96,18 @@ func (c CORS) allow(h http.Header, r *http.Request) {
 	h["Vary"] = varyOrigin
 	if origin := r.Header.Get("Origin"); c.lists(origin) {
 		h["Access-Control-Allow-Origin"] = []string{origin}
+		h["Access-Control-Allow-Credentials"] = credentials
 	}
+}
+
+// allowHeaders adds to the answer of a preflight that every header may be sent. For a request with credentials * means
+// no more than itself, so the answer names what the browser has asked for.
+func allowHeaders(h http.Header, r *http.Request) {
+	if h["Access-Control-Allow-Credentials"] == nil {
+		h["Access-Control-Allow-Headers"] = anyHeader
+		return
+	}
+	h["Access-Control-Allow-Headers"] = r.Header["Access-Control-Request-Headers"]
 }
 
 // refuseForeign refuses what a page of an origin that is not listed sends. CORS alone does not stop such a page:

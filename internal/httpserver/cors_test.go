@@ -13,9 +13,11 @@ import (
 // origin. The same holds for errors and preflights.
 func TestOrigins(t *testing.T) {
 	t.Parallel()
-	const list = "https://a.example, HTTP://192.168.1.5:8080 ,https://B.example:443,http://c.example:80,http://[::1]:3000"
+	const list = "https://a.example, HTTP://192.168.1.5:8080 ,https://B.example:443,http://c.example:80," +
+		"http://[::1]:3000,Capacitor://localhost"
 	origins := testkit.Must(ParseOrigins(list))(t)
-	const normal = "https://a.example,http://192.168.1.5:8080,https://b.example,http://c.example,http://[::1]:3000"
+	const normal = "https://a.example,http://192.168.1.5:8080,https://b.example,http://c.example,http://[::1]:3000," +
+		"capacitor://localhost"
 	if origins != normal {
 		t.Fatalf("got %s, want %s", origins, normal)
 	}
@@ -37,6 +39,8 @@ func TestOrigins(t *testing.T) {
 		{"https://a.example:8443", false},
 		{"https://a.example.evil.example", false},
 		{"https://evil.example", false},
+		{"capacitor://localhost", true},
+		{"ionic://localhost", false},
 		{"https://a.example, https://evil.example", false},
 		{"https://x.a.example", false},
 		{"http://192.168.1.5", false},
@@ -59,6 +63,11 @@ func TestOrigins(t *testing.T) {
 					t.Errorf("%s %s of %s: got Allow-Origin %q, Vary %q, want %q, Origin",
 						method, path, row.origin, allowed, got["Vary"], want)
 				}
+				wantCredentials := map[bool]string{true: "true"}[row.listed]
+				if credentials := strings.Join(got["Access-Control-Allow-Credentials"], "|"); credentials != wantCredentials {
+					t.Errorf("%s %s of %s: got Allow-Credentials %q, want %q",
+						method, path, row.origin, credentials, wantCredentials)
+				}
 			}
 		}
 	}
@@ -71,14 +80,22 @@ func TestParseOriginsRefuses(t *testing.T) {
 		"", ",", "a.example", "https://a.example,", "https://a.example,*", "https://a.example/", "https://a.example/x",
 		"https://a.example?x", "https://a.example#x", "https://u@a.example", "https://:443", "https://a.example:0",
 		"https://a.example:65536", "https://a.example:x", "ftp://a.example", "null", "https://*.example/",
-		"https://a b.example",
+		"https://a b.example", "https://*.example.org", "https://*", "*.example.org", "https://a.example:*", "*://a.example",
+		"https://müller.example", "https://a.example:080", "https://a.example:", "capacitor://", "capacitor:localhost",
+		"://a.example", "1app://x", "wss://a.example", "https://[::1", "https://::1", "file:///a",
 	} {
 		if got, err := ParseOrigins(list); err == nil {
 			t.Errorf("%q: got %q, want an error", list, got)
 		}
 	}
-	if got := testkit.Must(ParseOrigins("*"))(t); got != "*" {
-		t.Errorf("got %q, want *", got)
+	for list, want := range map[string]string{
+		"*": "*", "capacitor://localhost, ionic://localhost": "capacitor://localhost,ionic://localhost", "app://X": "app://x",
+		"chrome-extension://abcdef": "chrome-extension://abcdef", "http://a:443,https://b:80": "http://a:443,https://b:80",
+		"tauri://localhost:1430": "tauri://localhost:1430", "https://xn--mller-kva.example": "https://xn--mller-kva.example",
+	} {
+		if got := testkit.Must(ParseOrigins(list))(t); got != want {
+			t.Errorf("%q: got %q, want %q", list, got, want)
+		}
 	}
 }
 
@@ -132,6 +149,30 @@ func TestForeignPagesSendNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A preflight allows every header. A page that may send with credentials is told so in full, because its browser takes
+// * for a name then.
+func TestPreflightHeaders(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ list, origin, asked, want string }{
+		{"*", "https://a.example", "content-type", "*, Authorization"},
+		{"*", "", "", "*, Authorization"},
+		{"https://a.example", "https://evil.example", "content-type", "*, Authorization"},
+		{"https://a.example", "https://a.example", "content-type", "content-type"},
+		{"https://a.example", "https://a.example", "authorization,content-type,x-own", "authorization,content-type,x-own"},
+		{"https://a.example", "https://a.example", "", ""},
+	} {
+		s := newTestServer(t, Options{CORS: NewCORS(row.list)}, endpoints{"/x": OtherMethods([]string{"POST"})})
+		headers := []string{"Origin: " + row.origin, "Access-Control-Request-Method: POST"}
+		if row.asked != "" {
+			headers = append(headers, "Access-Control-Request-Headers: "+row.asked)
+		}
+		got := s.do(t, "OPTIONS", "/x", nil, headers...).wantStatus(t, 204).Header
+		if allowed := strings.Join(got["Access-Control-Allow-Headers"], "|"); allowed != row.want {
+			t.Errorf("%s asks %s for %q: got %q, want %q", row.origin, row.list, row.asked, allowed, row.want)
+		}
 	}
 }
 

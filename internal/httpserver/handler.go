@@ -111,7 +111,7 @@ func OtherMethods(allowed []string) HandlerFunc {
 			return Errorf(http.StatusMethodNotAllowed, "method %s is not for this path: allowed are %s", r.Method, list)
 		}
 		h.Set("Access-Control-Allow-Methods", list)
-		h.Set("Access-Control-Allow-Headers", "*, Authorization") // * does not cover Authorization
+		allowHeaders(h, r)
 		h.Set("Access-Control-Max-Age", "86400")
 		return WriteEmpty(w, http.StatusNoContent)
 	}

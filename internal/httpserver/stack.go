@@ -14,6 +14,7 @@ type Options struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	CORS       CORS
+	Hosts      Hosts
 
 	// StatusOf maps an error that is not an *Error to a status and to the sentence for the client. It is called with nil
 	// for the answer after a panic.
@@ -31,6 +32,7 @@ type Stack struct {
 	log       *slog.Logger
 	metrics   *metrics
 	cors      CORS
+	hosts     Hosts
 	statusOf  func(error) (int, string)
 	notFound  HandlerFunc
 	bodyIdle  time.Duration
@@ -43,6 +45,7 @@ func New(o Options) *Stack {
 		log:       o.Log,
 		metrics:   newMetrics(o.Registerer, o.Statuses),
 		cors:      o.CORS,
+		hosts:     o.Hosts,
 		statusOf:  o.StatusOf,
 		notFound:  o.NotFound,
 		bodyIdle:  cmp.Or(o.BodyIdle, 30*time.Second),
@@ -55,6 +58,7 @@ func New(o Options) *Stack {
 func (s *Stack) Wrap(mux http.Handler) http.Handler {
 	h := s.refuseUncleanPaths(mux)
 	h = s.refuseForeign(h)
+	h = s.refuseOtherHosts(h)
 	h = s.recoverPanics(h)
 	h = s.record(h)
 	h = s.linger(h) // not in the time that a request took
