@@ -70,7 +70,10 @@ func TestStatsPages(t *testing.T) {
 			}
 		}
 	}
-	for _, query := range []string{"?offset=-1", "?offset=x", "?limit=1001", "?limit=-1", "?limit=1.5"} {
+	for _, query := range []string{
+		"?offset=-1", "?offset=x", "?limit=1001", "?limit=-1", "?limit=1.5", "?limit=%2B5", "?offset=1_0", "?offset=0x1",
+		"?offset=+5", "?limit=1e2",
+	} {
 		got := s.Get(t, "/stats"+query).WantStatus(t, 400)
 		if !strings.Contains(got.Text, "allowed is a whole number from 0") {
 			t.Errorf("%s: got %s", query, got.Text)

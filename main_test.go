@@ -40,6 +40,11 @@ func TestRunExits(t *testing.T) {
 		},
 		{"demo", []string{"REDIS_HOST=redis://u:hunter2@h:x"}, 2, "", "REDIS_HOST=redis://***@h:x: allowed is host"},
 		{"tester", []string{"TEST_SESSION=a b"}, 2, "", "TEST_SESSION=a b: allowed is 1 to 64"},
+		{"tester", []string{"TEST_SESSION=front.jpg"}, 2, "", "TEST_SESSION=front.jpg: allowed is 1 to 64"},
+		{"", []string{"SESSION_SECRET=  "}, 2, "", "SESSION_SECRET=(blank): allowed is at least 16 characters"},
+		{"", []string{"OPERATOR_TOKEN=\t "}, 2, "", "OPERATOR_TOKEN=(blank): allowed is at least 16 characters"},
+		{"", []string{"OPERATOR_TOKEN=hunter2-hunter2-hünter2"}, 2, "", "OPERATOR_TOKEN=***: allowed is at least 16"},
+		{"", []string{"CORS_ORIGINS=https://*.a.example"}, 2, "", "each host in full, without a wildcard"},
 		{
 			"nonsense", nil, 2, "",
 			`no program "nonsense": allowed are none, demo, tester, healthcheck, key, link, version and help`,
@@ -100,6 +105,7 @@ func TestRunReadsDotenv(t *testing.T) {
 		{"a space for the equals sign", "REDIS_HOST redis://:hunter2=@h\n", nil, 2, ".env is malformed"},
 		{"open quote", "REDIS_HOST='redis://:hunter2@h\n", nil, 2, ".env is malformed"},
 		{"right", "# comment\nexport PORT=1\n", nil, 1, "connection refused"},
+		{"right, by an editor that marks UTF-8", "\ufeffPORT=1\r\n", nil, 1, "connection refused"},
 	} {
 		if err := os.WriteFile(".env", []byte(row.file), 0o600); err != nil {
 			t.Fatal(err)

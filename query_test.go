@@ -78,11 +78,11 @@ func TestBadParameters(t *testing.T) {
 	s := newMemoryServer(t) // the queue is not asked
 	s.PushImage(t, "x", "image")
 	for name, values := range map[string][]string{
-		"wait":    {"", "x", "-1", "NaN", "Inf", "1e10", "1s", "1,5", "0x"},
-		"after":   {"", "x", "-1", "1.5", "1e3", "4611686018427387904", "+1", "%201"},
-		"max_age": {"", "x", "-0.1", "NaN", "1e10", "2m"},
-		"nodata":  {"", "x", "199", "600", "301", "205", "206", "200.0"},
-		"fps":     {"", "x", "0", "-5", "0.009", "1001", "NaN", "30fps"},
+		"wait":    {"", "x", "-1", "NaN", "Inf", "1e1", "1s", "1,5", "0x", "0x1", "1_0", "%2B5", "+5", "5+", "5."},
+		"after":   {"", "x", "-1", "1.5", "1e3", "4611686018427387904", "+1", "%2B1", "1_0", "0x1"},
+		"max_age": {"", "x", "-0.1", "NaN", "1e1", "2m", "1_0", "%2B5", "5."},
+		"nodata":  {"", "x", "199", "600", "301", "205", "206", "200.0", "%2B404", "4_04", "404+"},
+		"fps":     {"", "x", "0", "-5", "0.009", "1001", "NaN", "30fps", "0x1p4", "1_0", "1e1", "%2B5", "+5", "5."},
 	} {
 		for _, value := range values {
 			decoded := testkit.Must(url.QueryUnescape(value))(t)
@@ -126,7 +126,7 @@ func TestWaitIsBounded(t *testing.T) {
 	s := newMemoryServer(t).server
 	for value, want := range map[string]time.Duration{
 		"0": 0, "0.25": 250 * time.Millisecond, "59.5": 59500 * time.Millisecond, "60": time.Minute,
-		"60.001": time.Minute, "61": time.Minute, "3600": time.Minute, "1e9": time.Minute,
+		"60.001": time.Minute, "61": time.Minute, "3600": time.Minute, "1000000000": time.Minute,
 	} {
 		q, err := s.parseQuery(httptest.NewRequest("GET", "/image/x?wait="+value, nil))
 		if err != nil || q.wait != want {

@@ -105,18 +105,16 @@ func (l Lookup) Over(file map[string]string) Lookup {
 	}
 }
 
-// Load reads and checks every setting. An empty variable means the default. The error has one line for each setting
+// Load reads and checks every setting. An empty variable means the default. One of blanks alone does not: who sets a
+// variable wants something, and the default of some settings is to be open. The error has one line for each setting
 // that is wrong.
 func Load(lookup Lookup) (Config, error) {
 	var c Config
 	var errs []error
 	for _, s := range settings {
-		value, _ := lookup(s.name)
-		value = strings.TrimSpace(value)
-		if value == "" {
-			value = s.fallback
-		}
-		if err := s.set(&c, value); err != nil {
+		given, _ := lookup(s.name)
+		value := s.valueOf(given)
+		if err := s.set(&c, value); err != nil || value == "" && given != "" {
 			errs = append(errs, fmt.Errorf("%s=%s: allowed is %s", s.name, s.shown(value), s.allowed))
 		}
 	}
@@ -165,9 +163,26 @@ func (c Config) conflicts() (errs []error) {
 	return errs
 }
 
+// valueOf returns the value that a variable gives a setting. Blanks around it mean nothing, except in a secret.
+func (s setting) valueOf(given string) string {
+	value := strings.TrimSpace(given)
+	switch {
+	case given == "":
+		return s.fallback
+	case value != "" && s.isSecret():
+		return given
+	}
+	return value
+}
+
+func (s setting) isSecret() bool { return s.name == "SESSION_SECRET" || s.name == "OPERATOR_TOKEN" }
+
 // shown returns a value as a message may show it: a secret never, a URL without its password, even if it is malformed.
 func (s setting) shown(value string) string {
-	if s.name == "SESSION_SECRET" || s.name == "OPERATOR_TOKEN" {
+	switch {
+	case value == "":
+		return "(blank)"
+	case s.isSecret():
 		return "***"
 	}
 	return userPart.ReplaceAllString(value, "${1}***@")

@@ -30,8 +30,8 @@ func TestConfigDefaults(t *testing.T) {
 	if width := got.NoData.Width(); width != 1280 {
 		t.Errorf("got width %d, want 1280", width)
 	}
-	if blank := load(t, "EXPIRE=  ", "PORT="); blank != want {
-		t.Errorf("of blank variables: got %+v, want the defaults", blank)
+	if empty := load(t, "EXPIRE=", "PORT=", "SESSION_SECRET="); empty != want {
+		t.Errorf("of empty variables: got %+v, want the defaults", empty)
 	}
 }
 

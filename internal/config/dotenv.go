@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/joho/godotenv"
 )
+
+// byteOrderMark begins the files of some editors.
+var byteOrderMark = []byte("\ufeff")
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -21,7 +25,7 @@ func ReadDotenv() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	variables, err := godotenv.UnmarshalBytes(text)
+	variables, err := godotenv.UnmarshalBytes(bytes.TrimPrefix(text, byteOrderMark))
 	for name := range variables {
 		if !variableName.MatchString(name) {
 			err = errNotAllowed

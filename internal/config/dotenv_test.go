@@ -16,6 +16,10 @@ func TestReadDotenv(t *testing.T) {
 	}
 	for _, row := range []struct{ file, want string }{
 		{"# comment\nexport PORT=1\nEXPIRE = 'two'\n", "map[EXPIRE:two PORT:1]"},
+		{"\ufeffPORT=1\r\nEXPIRE=2\r\n", "map[EXPIRE:2 PORT:1]"},
+		{"\ufeff# comment\nPORT=1\n", "map[PORT:1]"},
+		{"\ufeff", "map[]"},
+		{"PORT=1\n\ufeffEXPIRE=2\n", ""},
 		{"PORT\nREDIS_HOST=redis://:hunter2@h", ""},
 		{"EXPIRE=1\nPORT", ""},
 		{"REDIS_HOST redis://:hunter2=@h\n", ""},

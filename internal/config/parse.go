@@ -4,18 +4,27 @@ import (
 	"math"
 	"mime"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
+)
+
+// The forms of numbers, in settings and in requests alike: digits, and in a number that need not be whole a point with
+// digits behind it. strconv takes more: signs, underscores, exponents, NaN and Inf.
+var (
+	wholeForm   = regexp.MustCompile(`^[0-9]+$`)
+	decimalForm = regexp.MustCompile(`^[0-9]*\.?[0-9]+$`)
 )
 
 // ParseInt reads a whole decimal number from least to most.
 func ParseInt(s string, least, most int) (int, error) {
 	n, err := strconv.Atoi(s)
-	if err != nil || n < least || n > most {
+	if err != nil || !wholeForm.MatchString(s) || n < least || n > most {
 		return 0, errNotAllowed
 	}
 	return n, nil
@@ -28,11 +37,18 @@ func isPort(s string) bool {
 
 // ParseNumber reads a number from least to most, fractions allowed.
 func ParseNumber(s string, least, most float64) (float64, error) {
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f >= least && f <= most) { // so written, NaN fails
+	f, err := parseDecimal(s)
+	if err != nil || f < least || f > most {
 		return 0, errNotAllowed
 	}
 	return f, nil
+}
+
+func parseDecimal(s string) (float64, error) {
+	if !decimalForm.MatchString(s) {
+		return 0, errNotAllowed
+	}
+	return strconv.ParseFloat(s, 64)
 }
 
 // parseSeconds reads a number of seconds and rounds it to milliseconds.
@@ -56,9 +72,12 @@ func ParseNoDataStatus(s string) (int, error) {
 
 // parseSize reads a number of bytes from 1 to most, with or without a unit.
 func parseSize(s string, most uint64) (int64, error) {
+	unit := strings.IndexFunc(s, func(c rune) bool { return c == ' ' || unicode.IsLetter(c) })
+	if unit < 0 {
+		unit = len(s)
+	}
 	n, err := humanize.ParseBytes(s)
-	if err != nil || strings.Contains(s, ",") || // ParseBytes would skip commas
-		n < 1 || n > most {
+	if err != nil || !decimalForm.MatchString(s[:unit]) || n < 1 || n > most {
 		return 0, errNotAllowed
 	}
 	return int64(n), nil
@@ -85,9 +104,14 @@ func oneOf(s string, allowed ...string) (string, error) {
 	return s, nil
 }
 
-// parseSecret reads a secret or nothing. A secret that is too short could be guessed.
+// secretRule says in words which secrets parseSecret allows.
+const secretRule = "at least 16 characters of printable ASCII, without blanks at the ends"
+
+// parseSecret reads a secret or nothing. A secret that is too short could be guessed. With other characters or blanks
+// at its ends, a header would not carry it as it is, and the tools that sign with it may each read another one.
 func parseSecret(s string) (string, error) {
-	if s != "" && len(s) < 16 {
+	isOther := func(c rune) bool { return c < ' ' || c > '~' }
+	if s != "" && len(s) < 16 || strings.ContainsFunc(s, isOther) || strings.Trim(s, " ") != s {
 		return "", errNotAllowed
 	}
 	return s, nil
@@ -96,12 +120,12 @@ func parseSecret(s string) (string, error) {
 // parseRatio reads a decimal or a fraction of two decimals.
 func parseRatio(s string) (float64, error) {
 	over, under, isFraction := strings.Cut(s, "/")
-	ratio, err := strconv.ParseFloat(strings.TrimSpace(over), 64)
+	ratio, err := parseDecimal(strings.TrimSpace(over))
 	if err != nil {
 		return 0, errNotAllowed
 	}
 	if isFraction {
-		divisor, err := strconv.ParseFloat(strings.TrimSpace(under), 64)
+		divisor, err := parseDecimal(strings.TrimSpace(under))
 		if err != nil {
 			return 0, errNotAllowed
 		}

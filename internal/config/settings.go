@@ -109,7 +109,7 @@ var settings = []setting{
 	},
 	{
 		"SESSION_SECRET", "", "sign the session ids; any other id is refused, but with a key or link of the operator's",
-		"at least 16 characters",
+		secretRule,
 		func(c *Config, v string) (err error) { c.Access.SessionSecret, err = parseSecret(v); return },
 	},
 	{
@@ -124,7 +124,7 @@ var settings = []setting{
 	},
 	{
 		"OPERATOR_TOKEN", "", "/stats, /metrics and /session need it as Bearer or Basic; empty: they are open",
-		"at least 16 characters",
+		secretRule,
 		func(c *Config, v string) (err error) { c.Access.OperatorToken, err = parseSecret(v); return },
 	},
 	{

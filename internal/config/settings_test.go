@@ -142,8 +142,10 @@ var settingCases = []struct {
 	{
 		"SESSION_SECRET", func(c Config) any { return c.Access.SessionSecret },
 		map[string]any{"sixteen chars ok": "sixteen chars ok"},
-		[]string{"short", "fifteen chars.."},
-		"at least 16 characters",
+		[]string{
+			"short", "fifteen chars..", " sixteen chars ok", "sixteen chars ok\n", "sixteen\tchars ok", "sixteen chärs ok",
+		},
+		"at least 16 characters of printable ASCII, without blanks at the ends",
 	},
 	{
 		"REQUIRE_KEY", func(c Config) any { return c.Access.RequireKey },
@@ -160,8 +162,11 @@ var settingCases = []struct {
 	{
 		"OPERATOR_TOKEN", func(c Config) any { return c.Access.OperatorToken },
 		map[string]any{"0123456789abcdef": "0123456789abcdef"},
-		[]string{"short"},
-		"at least 16 characters",
+		[]string{
+			"short", "0123456789abcdef ", "\t0123456789abcdef", "0123456789\x7fabcdef", "0123456789abcdéf",
+			"0123456789\r\nabcdef",
+		},
+		"at least 16 characters of printable ASCII, without blanks at the ends",
 	},
 	{
 		"CORS_ORIGINS", func(c Config) any { return c.Access.CORSOrigins },
@@ -261,5 +266,53 @@ func TestConfigValues(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// numberRows are the settings whose values are numbers, with a value that is allowed.
+var numberRows = map[string]string{
+	"PORT": "80", "EXPIRE": "60", "NODATA_ASPECT_RATIO": "1", "NODATA_HEIGHT": "90", "NODATA_STATUS": "404",
+	"MAX_IMAGE_BYTES": "5000", "MEMORY_LIMIT": "5000", "MAX_IMAGES": "5", "MAX_SESSION_BYTES": "5000", "MAX_SESSIONS": "5",
+	"UPLOAD_LIMIT": "5000", "MAX_VIEWERS": "5", "TEST_INTERVAL": "5",
+}
+
+// One rule holds for every number: it is written in plain decimal digits. What Go's parsers take besides is refused.
+func TestNumbersArePlainDecimal(t *testing.T) {
+	t.Parallel()
+	for name, number := range numberRows {
+		load(t, name+"="+number)
+		for _, value := range []string{
+			"+" + number, "-" + number, number[:1] + "_0", "0x50", number + "e0", number + "E0", number + ".", "NaN", "Inf",
+			"+Inf", "infinity", "0b1", "0o7", "1 0", "1,0", "\u0661", number + "\x00",
+		} {
+			_, err := Load(environment(name + "=" + value))
+			if want := name + "=" + value + ": allowed is "; !strings.HasPrefix(fmt.Sprint(err), want) {
+				t.Errorf("%s=%s: got error %v", name, value, err)
+			}
+		}
+	}
+	for name, value := range map[string]string{
+		"EXPIRE": ".5", "TEST_INTERVAL": "0.50", "NODATA_ASPECT_RATIO": ".5 / 0.50", "MAX_IMAGES": "007",
+		"MAX_IMAGE_BYTES": ".5kB",
+	} {
+		load(t, name+"="+value)
+	}
+	for _, size := range []string{"5.MiB", "+5 MiB", "1_0 MiB", "0x10MiB", "1e3k", "5. k"} {
+		if _, err := Load(environment("MAX_IMAGE_BYTES=" + size)); err == nil {
+			t.Errorf("MAX_IMAGE_BYTES=%s is allowed", size)
+		}
+	}
+}
+
+// A variable of blanks alone is a mistake: whoever sets it to a secret that is not there would start an open server.
+func TestBlankIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, s := range settings {
+		for _, blank := range []string{" ", "  \t", "\r\n"} {
+			_, err := Load(environment(s.name + "=" + blank))
+			if want := s.name + "=(blank): allowed is " + s.allowed; fmt.Sprint(err) != want {
+				t.Errorf("%s=%q: got error %v, want %s", s.name, blank, err, want)
+			}
+		}
 	}
 }
