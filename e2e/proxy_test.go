@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -104,11 +105,15 @@ func TestRefusalArrives(t *testing.T) {
 						continue
 					}
 					body := bytes.Repeat([]byte("x"), size)
-					for range 10 {
-						got := c.Do(t, row.method, row.path, bytes.NewReader(body),
-							"Content-Type: "+row.contentType, "Connection: close")
+					for n := range min(20, 200_000_000/size) {
+						sent := io.Reader(bytes.NewReader(body))
+						if n%2 == 1 {
+							sent = relaytest.Chunked(string(body))
+						}
+						got := c.Do(t, row.method, row.path, sent, "Content-Type: "+row.contentType, "Connection: close")
 						if got.StatusCode != row.status {
-							t.Fatalf("%s, %d bytes: got status %d, %.200s", name, size, got.StatusCode, got.Text)
+							t.Fatalf("%s, %d bytes, chunked %v: got status %d, %.200s",
+								name, size, n%2 == 1, got.StatusCode, got.Text)
 						}
 					}
 				}
