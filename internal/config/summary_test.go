@@ -26,7 +26,10 @@ func TestSummary(t *testing.T) {
 			"[mode cluster expire 2m0s version 1.2.3 access OPERATOR_TOKEN " + limits + "]",
 		},
 		{
-			[]string{"MAX_IMAGES=0", "MAX_SESSION_BYTES=0", "MAX_SESSIONS=0", "UPLOAD_LIMIT=0", "MIN_UPLOAD_RATE=0", "MAX_VIEWERS=0"},
+			[]string{
+				"MAX_IMAGES=0", "MAX_SESSION_BYTES=0", "MAX_SESSIONS=0", "UPLOAD_LIMIT=0", "MIN_UPLOAD_RATE=0",
+				"MAX_VIEWERS=0",
+			},
 			"[expire 2m0s version 1.2.3 access open " + noLimits + "]",
 		},
 		{
