@@ -53,22 +53,23 @@ func TestFFmpegSends(t *testing.T) {
 		frames      int
 		anyOrder    bool
 	}{
-		"multipart": {"-f mpjpeg", "/stream/", 20, false},
+		"multipart": {"-f mpjpeg", "/stream/SESSION", 20, false},
 		"multipart that says so": {
-			"-f mpjpeg -content_type multipart/x-mixed-replace;boundary=ffmpeg", "/stream/", 20, false,
+			"-f mpjpeg -content_type multipart/x-mixed-replace;boundary=ffmpeg", "/stream/SESSION", 20, false,
 		},
-		"multipart of another boundary": {"-f mpjpeg -boundary_tag -=_x.y", "/stream/", 20, false},
-		"back to back":                  {"-f mjpeg", "/stream/", 20, false},
-		"back to back by PUT":           {"-f mjpeg -method PUT", "/stream/", 20, false},
-		"one image":                     {"-f mjpeg", "/image/", 1, false},
-		"a request for each":            {"-f image2 -update 1", "/image/", 20, true}, // they overtake one another
+		"multipart of another boundary": {"-f mpjpeg -boundary_tag -=_x.y", "/stream/SESSION", 20, false},
+		"back to back":                  {"-f mjpeg", "/stream/SESSION", 20, false},
+		"back to back by PUT":           {"-f mjpeg -method PUT", "/stream/SESSION", 20, false},
+		"one image":                     {"-f mjpeg", "/image/SESSION", 1, false},
+		"a request for each":            {"-f image2 -update 1", "/image/SESSION", 20, true}, // they overtake one another
+		"a request for each, to a file": {"-update 1", "/image/SESSION.jpg", 20, true},       // the name chooses image2
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, id := startServer(t), session.New()
 			const brightening = "-f lavfi -i nullsrc=size=160x90:rate=10,geq=16+10*N:128:128"
 			ffmpeg.run(t, 0, nil, "-nostdin -v error %s -frames:v %d -c:v mjpeg -method POST %s %s",
-				brightening, row.frames, row.flags, p.URL(row.path+id))
+				brightening, row.frames, row.flags, p.URL(strings.Replace(row.path, "SESSION", id, 1)))
 			got := popJPEGs(t, p, id, row.frames)
 			if row.anyOrder {
 				slices.Sort(got)

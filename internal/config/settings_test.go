@@ -273,7 +273,7 @@ func TestConfigValues(t *testing.T) {
 var numberRows = map[string]string{
 	"PORT": "80", "EXPIRE": "60", "NODATA_ASPECT_RATIO": "1", "NODATA_HEIGHT": "90", "NODATA_STATUS": "404",
 	"MAX_IMAGE_BYTES": "5000", "MEMORY_LIMIT": "5000", "MAX_IMAGES": "5", "MAX_SESSION_BYTES": "5000", "MAX_SESSIONS": "5",
-	"UPLOAD_LIMIT": "5000", "MAX_VIEWERS": "5", "TEST_INTERVAL": "5",
+	"UPLOAD_LIMIT": "5000", "MIN_UPLOAD_RATE": "500", "MAX_VIEWERS": "5", "TEST_INTERVAL": "5",
 }
 
 // One rule holds for every number: it is written in plain decimal digits. What Go's parsers take besides is refused.
