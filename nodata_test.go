@@ -79,6 +79,8 @@ func TestNoDataForm(t *testing.T) {
 			{"/snapshot/ID", "Accept-Language: en", "image/png"},
 			{"/snapshot/ID.jpg", "Accept-Language: en", "image/jpeg"},
 			{"/snapshot/ID.jpg?nodata=404", "Accept: image/png", "image/jpeg"},
+			{"/image/ID.JPEG", "Accept-Language: en", "image/jpeg"},
+			{"/snapshot/ID.png", "Accept-Language: en", "image/png"},
 			{"/stream/ID?action=snapshot", "Accept-Language: en", "image/jpeg"},
 			{"/image/ID", "User-Agent: Motion-netcam/4.7.0", "image/jpeg"},
 			{"/image/ID", "Accept: image/jpeg", "image/jpeg"},
