@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -90,9 +91,9 @@ func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
 	}
 	d, err := s.pop(r, id, q.wait)
 	if err != nil {
-		return s.writeImage(w, r, queue.Image{}, q, err)
+		return s.writeImage(w, r, heldImage{}, q, err)
 	}
-	return s.deliver(w, r, &d)
+	return s.deliver(w, r, &d, q)
 }
 
 // handlePostPop is handlePop for clients that never repeat a POST by themselves. The body is ignored; it is read to
@@ -138,14 +139,18 @@ func (s *server) isDraining() bool {
 	}
 }
 
-// deliver writes an image that was taken. An image that could not be written whole goes back to its place.
-func (s *server) deliver(w http.ResponseWriter, r *http.Request, d *queue.Delivery) error {
+// deliver writes an image that was taken. An image that could not be written whole goes back to its place, if it has
+// not expired.
+func (s *server) deliver(w http.ResponseWriter, r *http.Request, d *queue.Delivery, q readQuery) error {
 	defer s.requeue(d)
 	if r.Context().Err() != nil { // the client hung up while the image was taken
 		return httpserver.Aborted(errHungUp)
 	}
+	if d.Expired() {
+		return s.writeNoData(w, r, q.noData)
+	}
 	describe(w.Header(), d.Ref)
-	if err := httpserver.WriteBody(w, http.StatusOK, s.mimeType, d.Data); err != nil {
+	if err := httpserver.WriteBodyUntil(w, http.StatusOK, s.mimeType, d.Data, d.Expires); err != nil {
 		return err
 	}
 	d.Ack()
@@ -183,9 +188,21 @@ func (s *server) peek(w http.ResponseWriter, r *http.Request, id string, q readQ
 	return nil
 }
 
-// writeImage answers with an image that stays where it is, or with the error of the search for it.
+// heldImage is an image that stays where it is. Its bytes are held until release is called.
+type heldImage struct {
+	queue.Image
+	release func()
+}
+
+// load finds an image and loads it.
+func (s *server) load(ctx context.Context, id string, which queue.Query) (heldImage, error) {
+	image, err := queue.Get(ctx, s.queue, id, which)
+	return heldImage{image, func() { s.queue.Release(image) }}, err
+}
+
+// writeImage answers with an image and releases it, or answers with the error of the search for it.
 func (s *server) writeImage(
-	w http.ResponseWriter, r *http.Request, image queue.Image, q readQuery, err error,
+	w http.ResponseWriter, r *http.Request, image heldImage, q readQuery, err error,
 ) error {
 	switch {
 	case err == queue.ErrEmpty:
@@ -193,8 +210,12 @@ func (s *server) writeImage(
 	case err != nil:
 		return err
 	}
+	defer image.release()
+	if image.Expired() {
+		return s.writeNoData(w, r, q.noData)
+	}
 	describe(w.Header(), image.Ref)
-	return httpserver.WriteBody(w, http.StatusOK, s.mimeType, image.Data)
+	return httpserver.WriteBodyUntil(w, http.StatusOK, s.mimeType, image.Data, image.Expires)
 }
 
 // describe sets the headers that describe an image.

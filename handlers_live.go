@@ -48,10 +48,9 @@ func (s *server) handleStream(w http.ResponseWriter, r *http.Request) error {
 	live.SetHeaders(w.Header(), r)
 	live.LimitBuffer(r)
 	return live.Show(r.Context(), s.draining, w, feed, live.ViewerOptions{
-		Interval:     q.interval,
-		HeadAhead:    isChromiumView(r),
-		FrameTimeout: s.bounds.frame,
-		Shown:        s.metrics.countFrame,
+		Interval:  q.interval,
+		HeadAhead: isChromiumView(r),
+		Shown:     s.metrics.countFrame,
 	})
 }
 
@@ -75,28 +74,28 @@ func (s *server) handleSnapshot(w http.ResponseWriter, r *http.Request) error {
 	return s.writeImage(w, r, image, q, err)
 }
 
-func (s *server) snapshot(r *http.Request, id string, q readQuery) (queue.Image, error) {
+func (s *server) snapshot(r *http.Request, id string, q readQuery) (heldImage, error) {
 	if q.wait == 0 {
-		return queue.Get(r.Context(), s.queue, id, q.newest())
+		return s.load(r.Context(), id, q.newest())
 	}
 	feed, leave := s.hub.Join(id)
 	defer leave()
 	if q.maxAge != nil {
-		if image, err := queue.Get(r.Context(), s.queue, id, q.newest()); err != queue.ErrEmpty {
+		if image, err := s.load(r.Context(), id, q.newest()); err != queue.ErrEmpty {
 			return image, err
 		}
 	}
 	newest, err := s.queue.Find(r.Context(), id, queue.Newest)
 	if err != nil && err != queue.ErrEmpty {
-		return queue.Image{}, err
+		return heldImage{}, err
 	}
 	return s.awaitNewer(r, feed, q.wait, newest)
 }
 
 // following returns the oldest image after the reader's place. With a wait it waits for one.
-func (s *server) following(r *http.Request, id string, q readQuery) (queue.Image, error) {
+func (s *server) following(r *http.Request, id string, q readQuery) (heldImage, error) {
 	which := q.oldest()
-	image, err := queue.Get(r.Context(), s.queue, id, which)
+	image, err := s.load(r.Context(), id, which)
 	if err != queue.ErrEmpty || q.wait == 0 {
 		return image, err
 	}
@@ -104,10 +103,10 @@ func (s *server) following(r *http.Request, id string, q readQuery) (queue.Image
 	defer leave()
 	newest, err := s.queue.Find(r.Context(), id, queue.Newest)
 	if err != nil && err != queue.ErrEmpty {
-		return queue.Image{}, err
+		return heldImage{}, err
 	}
 	// Read again after joining the feed: an image pushed in between would be missed otherwise.
-	image, err = queue.Get(r.Context(), s.queue, id, which)
+	image, err = s.load(r.Context(), id, which)
 	if err != queue.ErrEmpty {
 		return image, err
 	}
@@ -115,31 +114,31 @@ func (s *server) following(r *http.Request, id string, q readQuery) (queue.Image
 	if err != nil || image.Sequence <= which.After+1 { // no image is in between, or the sequence has started again
 		return image, err
 	}
-	if older, err := queue.Get(r.Context(), s.queue, id, which); err != queue.ErrEmpty {
-		return older, err
+	older, err := s.load(r.Context(), id, which)
+	if err == queue.ErrEmpty {
+		return image, nil
 	}
-	return image, nil
+	image.release()
+	return older, err
 }
 
 // awaitNewer returns the first live image of a feed that is newer than a known one. A feed shows an image for a moment
 // after it has expired.
-func (s *server) awaitNewer(
-	r *http.Request, feed *live.Feed, wait time.Duration, known queue.Ref,
-) (queue.Image, error) {
+func (s *server) awaitNewer(r *http.Request, feed *live.Feed, wait time.Duration, known queue.Ref) (heldImage, error) {
 	ctx, cancel, err := s.waitContext(r, wait)
 	if err != nil {
-		return queue.Image{}, err
+		return heldImage{}, err
 	}
 	defer cancel()
 	for {
 		frame, changed := feed.Latest()
-		if frame != nil && frame.Image != nil && !frame.Expired() && frame.Image.NewerThan(known) {
-			return *frame.Image, nil
+		if frame != nil && frame.Image != nil && !frame.Expired() && frame.Image.NewerThan(known) && frame.Retain() {
+			return heldImage{*frame.Image, frame.Release}, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return queue.Image{}, queue.ErrEmpty
+			return heldImage{}, queue.ErrEmpty
 		}
 	}
 }

@@ -83,10 +83,6 @@ func pageOf(r *http.Request) (offset, limit int, err error) {
 
 // handleMetrics answers with everything that is counted.
 func (s *server) handleMetrics(w http.ResponseWriter, r *http.Request) error {
-	const size = 256 << 10 // more than the answer ever has
-	if err := httpserver.LimitWrite(w, size); err != nil {
-		return err
-	}
 	s.metrics.page.ServeHTTP(w, r)
 	return nil
 }

@@ -281,7 +281,7 @@ func (brokenQueue) Find(context.Context, string, queue.Query) (queue.Ref, error)
 	return queue.Ref{}, errors.New("a secret cause")
 }
 
-func (brokenQueue) Pop(context.Context, string) (queue.Delivery, error) {
+func (brokenQueue) PopAtMost(context.Context, string, int) (queue.Delivery, error) {
 	return queue.Delivery{}, errors.New("a secret cause")
 }
 

@@ -53,7 +53,6 @@ type testSetup struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	handler  httpserver.HandlerFunc // at every path, instead of the routes; nil: the routes
-	wrap     func(http.Handler) http.Handler
 }
 
 // testOption changes the setup of a server under test.
@@ -74,17 +73,12 @@ func withLog(log *slog.Logger) testOption { return func(s *testSetup) { s.log = 
 // withHandler answers every path by a handler of the test's own, with all that stands around the server's handlers.
 func withHandler(h httpserver.HandlerFunc) testOption { return func(s *testSetup) { s.handler = h } }
 
-// withWrap puts a handler around the whole server.
-func withWrap(wrap func(http.Handler) http.Handler) testOption {
-	return func(s *testSetup) { s.wrap = wrap }
-}
-
 // newTestServer starts a server with settings, on the queue of a harness.
 func newTestServer(t testing.TB, cfg config.Config, h *queuetest.Harness, options ...testOption) *testServer {
 	t.Helper()
 	setup := testSetup{
 		draining: context.Background(), bounds: defaults(), queue: h, log: slog.New(slog.DiscardHandler),
-		registry: prometheus.NewRegistry(), wrap: func(h http.Handler) http.Handler { return h },
+		registry: prometheus.NewRegistry(),
 	}
 	for _, change := range options {
 		change(&setup)
@@ -94,7 +88,8 @@ func newTestServer(t testing.TB, cfg config.Config, h *queuetest.Harness, option
 	if setup.handler != nil {
 		routes = s.stack.Wrap(s.stack.Handle(setup.handler))
 	}
-	listener := httptest.NewUnstartedServer(setup.wrap(routes))
+	listener := httptest.NewUnstartedServer(routes)
+	listener.Listener = httpserver.LimitStalls(listener.Listener, setup.bounds.answer)
 	listener.Config.ConnContext = httpserver.ConnContext
 	listener.Start()
 	t.Cleanup(listener.Close)
@@ -220,8 +215,8 @@ func isNoData(f relaytest.Frame) bool { return f.Image == string(noDataJPEG(160,
 // lateQueue hands out images only after their consumer has hung up.
 type lateQueue struct{ queue.Queue }
 
-func (q lateQueue) Pop(ctx context.Context, id string) (queue.Delivery, error) {
-	d, err := q.Queue.Pop(ctx, id)
+func (q lateQueue) PopAtMost(ctx context.Context, id string, size int) (queue.Delivery, error) {
+	d, err := q.Queue.PopAtMost(ctx, id, size)
 	<-ctx.Done()
 	return d, err
 }

@@ -151,15 +151,19 @@ func newLogger(w io.Writer, cfg config.Log) *slog.Logger {
 }
 
 // tuneCollector lets the heap grow to three times what is live before garbage is collected. An image is garbage soon
-// after it came and the live heap is small, so at Go's default the collector would run for every few dozen images. On
-// the embedded queue a limit keeps full queues and uploads from taking three times their bytes. On Redis, and without
-// UPLOAD_LIMIT, there is none, because what passes through has no bound. Go's own variables win over both.
+// after it came and the live heap is small, so at Go's default the collector would run for every few dozen images. A
+// limit keeps full queues, uploads and downloads from taking three times their bytes. Without UPLOAD_LIMIT or
+// DOWNLOAD_LIMIT there is none, because what passes through has no bound. Go's own variables win over both.
 func tuneCollector(cfg config.Config, getenv config.Lookup) {
 	if value, _ := getenv("GOGC"); value == "" {
 		debug.SetGCPercent(200)
 	}
-	bounded := cfg.Redis == nil && cfg.Limits.UploadBytes > 0
+	limits, queued := cfg.Limits, int64(0)
+	if cfg.Redis == nil {
+		queued = limits.MemoryBytes
+	}
+	bounded := limits.UploadBytes > 0 && limits.DownloadBytes > 0
 	if value, _ := getenv("GOMEMLIMIT"); value == "" && bounded {
-		debug.SetMemoryLimit(2*(cfg.Limits.MemoryBytes+cfg.Limits.UploadBytes) + 64<<20)
+		debug.SetMemoryLimit(2*(queued+limits.UploadBytes) + limits.DownloadBytes + 64<<20)
 	}
 }

@@ -201,8 +201,8 @@ func TestStopFinishesUpload(t *testing.T) {
 // An upload that does not end holds the server for the grace time, and no longer.
 func TestStopCutsWhatHangs(t *testing.T) {
 	t.Parallel()
-	if got := defaults().grace; got != 10*time.Second {
-		t.Errorf("got a grace of %s, README says 10 seconds", got)
+	if got := defaults().grace; got != 8*time.Second {
+		t.Errorf("got a grace of %s, README says 8 seconds", got)
 	}
 	const grace = time.Second
 	p := startBounded(t, func(b *bounds) { b.grace = grace })

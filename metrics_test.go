@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 	"github.com/image-streamer/image-streamer/internal/queue"
 	"github.com/image-streamer/image-streamer/internal/redistest"
 	"github.com/image-streamer/image-streamer/internal/relaytest"
@@ -149,10 +150,13 @@ func TestMetricsNeedTheToken(t *testing.T) {
 func TestMetricsAllocateNothing(t *testing.T) {
 	m := newMetrics(prometheus.NewRegistry())
 	ctx, image := t.Context(), []byte("image")
-	q := &counted{idleQueue{}, m}
+	q := &counted{&budgeted{idleQueue{}, httpserver.NewSendBudget(httpserver.SendBudgetOptions{Bytes: 1 << 20})}, m}
 	for name, call := range map[string]func(){
 		"push": func() { q.Push(ctx, "x", image) },
-		"pop":  func() { q.Pop(ctx, "x") },
+		"pop": func() {
+			d, _ := q.Pop(ctx, "x")
+			d.Ack()
+		},
 	} {
 		if got := testing.AllocsPerRun(100, call); got != 0 {
 			t.Errorf("%s: got %g allocations, want none", name, got)
@@ -167,7 +171,11 @@ func (idleQueue) Push(context.Context, string, []byte) (queue.Receipt, error) {
 	return queue.Receipt{}, nil
 }
 
-func (idleQueue) Pop(context.Context, string) (queue.Delivery, error) { return queue.Delivery{}, nil }
+func (idleQueue) PopAtMost(context.Context, string, int) (queue.Delivery, error) {
+	return queue.Delivery{}, nil
+}
+
+func (idleQueue) Ack(queue.Image) {}
 
 func TestMetricsCountViewers(t *testing.T) {
 	t.Parallel()

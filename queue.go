@@ -76,6 +76,65 @@ func queueLimits(l config.Limits) queue.Limits {
 	return queue.Limits{Images: l.Images, Bytes: l.SessionBytes, Sessions: l.Sessions}
 }
 
+// budgeted is a queue whose images count against DOWNLOAD_LIMIT, from before their bytes are read until they are
+// acknowledged, requeued or released.
+type budgeted struct {
+	queue.Queue
+	budget *httpserver.SendBudget
+}
+
+// usualImage is what a pop reserves before it knows the size of the image. A larger image costs a second round trip.
+const usualImage = 512 << 10
+
+// Pop takes an image for which there is room. Otherwise the image stays in its queue.
+func (q *budgeted) Pop(ctx context.Context, id string) (queue.Delivery, error) {
+	room := q.budget.ReserveUpTo(usualImage)
+	for {
+		d, err := q.PopAtMost(ctx, id, room)
+		if err == nil {
+			q.budget.Return(room, len(d.Data))
+			return queue.NewDelivery(d.Image, q), nil
+		}
+		q.budget.Return(room, 0)
+		large, ok := err.(*queue.TooLargeError)
+		if !ok {
+			return queue.Delivery{}, err
+		}
+		room = large.Size
+		if err := q.budget.Reserve(ctx, room); err != nil {
+			return queue.Delivery{}, err
+		}
+	}
+}
+
+// Ack frees an image and its room.
+func (q *budgeted) Ack(image queue.Image) {
+	q.Queue.Ack(image)
+	q.budget.Release(len(image.Data))
+}
+
+// Requeue puts an image back and frees its room.
+func (q *budgeted) Requeue(image queue.Image) {
+	q.Queue.Requeue(image)
+	q.budget.Release(len(image.Data))
+}
+
+// Load loads an image for which there is room.
+func (q *budgeted) Load(ctx context.Context, ref queue.Ref) (queue.Image, error) {
+	if err := q.budget.Reserve(ctx, ref.Size); err != nil {
+		return queue.Image{}, err
+	}
+	image, err := q.Queue.Load(ctx, ref)
+	q.budget.Return(ref.Size, len(image.Data))
+	return image, err
+}
+
+// Release frees the room of an image that was loaded.
+func (q *budgeted) Release(image queue.Image) {
+	q.Queue.Release(image)
+	q.budget.Release(len(image.Data))
+}
+
 // counted is a queue that counts what goes in and out.
 type counted struct {
 	queue.Queue

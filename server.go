@@ -48,17 +48,19 @@ type server struct {
 // bounds are times that the program takes as they are and tests shorten.
 type bounds struct {
 	image, stream ingest.DataRate  // of a body with one image, and with many; BytesPerSecond is MIN_UPLOAD_RATE
-	frame         time.Duration    // a viewer may take for one frame
+	answer        time.Duration    // a client may accept nothing of an answer
 	grace         time.Duration    // for requests in flight when the server stops
 	headers       time.Duration    // a client may take for the headers of a request
 	uploadWait    time.Duration    // an image may wait for bytes of UPLOAD_LIMIT
+	downloadWait  time.Duration    // an answer may wait for bytes of DOWNLOAD_LIMIT
 	now           func() time.Time // decides whether a link has expired
 }
 
 func defaults() bounds {
 	return bounds{
 		image: ingest.ImageRate(), stream: ingest.StreamRate(),
-		frame: 10 * time.Second, grace: 10 * time.Second, headers: 10 * time.Second, uploadWait: 2 * time.Second,
+		answer: 10 * time.Second, grace: 8 * time.Second, headers: 10 * time.Second,
+		uploadWait: 2 * time.Second, downloadWait: 2 * time.Second,
 		now: time.Now,
 	}
 }
@@ -72,14 +74,18 @@ func newServer(
 	ctx context.Context, cfg config.Config, q queue.Queue, b bounds, reg *prometheus.Registry, log *slog.Logger,
 ) *server {
 	m := newMetrics(reg)
-	q = &counted{q, m}
+	downloads := httpserver.NewSendBudget(httpserver.SendBudgetOptions{
+		Bytes: cfg.Limits.DownloadBytes, MaxWait: b.downloadWait, Registerer: reg,
+	})
+	engine := q
+	q = &counted{&budgeted{engine, downloads}, m}
 	b.image.BytesPerSecond, b.stream.BytesPerSecond = cfg.Limits.UploadRate, cfg.Limits.UploadRate
 	noData, poll := newNoData(cfg.NoData.Width(), cfg.NoData.Height), queue.NewPoll(pollPeriod)
 	return &server{
 		queue:   q,
 		waiters: queue.NewWaiters(q, poll),
 		hub: live.NewHub(live.Options{
-			Reader: q, Poll: poll, Log: log,
+			Reader: engine, Budget: downloads, Poll: poll, Log: log,
 			Encoder: live.Encoder{Type: cfg.MIMEType, NoData: noData.jpeg},
 		}),
 		budget: ingest.NewBudget(ingest.BudgetOptions{
@@ -90,7 +96,7 @@ func newServer(
 		stack: httpserver.New(httpserver.Options{
 			Log: log, Registerer: reg, CORS: httpserver.NewCORS(cfg.Access.CORSOrigins), Hosts: allowedHosts(cfg.Access),
 			StatusOf: statusOf, NotFound: handleNotFound,
-			Statuses: []int{cfg.NoData.Status}, BodyIdle: b.image.Idle,
+			Statuses: []int{cfg.NoData.Status}, BodyIdle: b.image.Idle, AnswerIdle: b.answer,
 		}),
 		metrics: m,
 		signer:  session.NewSigner(cfg.Access.SessionSecret),
@@ -212,7 +218,7 @@ func serve(ctx context.Context, in invocation, b bounds, wrap func(port int, h h
 	place := []any{"address", ln.Addr().String(), "queue", q.Describe()}
 	log.Info("listening", append(place, cfg.Summary(version())...)...)
 	return httpserver.Serve(ctx, ln, h, httpserver.ServeOptions{
-		TLS: tlsConfig, Log: log, Grace: b.grace, HeaderTimeout: b.headers,
+		TLS: tlsConfig, Log: log, Grace: b.grace, HeaderTimeout: b.headers, AnswerIdle: b.answer,
 	})
 }
 

@@ -162,25 +162,14 @@ func TestUnreadBodyIsGivenUp(t *testing.T) {
 	}
 }
 
-// hastyWriter has the deadlines of answers pass fifty times as fast.
-type hastyWriter struct{ http.ResponseWriter }
-
-func (w hastyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w hastyWriter) SetWriteDeadline(at time.Time) error {
-	if !at.IsZero() { // zero is no deadline
-		at = time.Now().Add(time.Until(at) / 50)
-	}
-	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at)
-}
-
 // A client that does not read its answers is cut off, whatever the answers are.
 func TestUnreadAnswersAreCut(t *testing.T) {
 	t.Parallel()
+	if got := defaults().answer; got != 10*time.Second {
+		t.Errorf("a client may accept nothing for %s, README says 10 seconds", got)
+	}
 	cfg := testConfig(t)
-	s := newTestServer(t, cfg, memoryHarness(t, cfg), withWrap(func(h http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(hastyWriter{w}, r) })
-	}))
+	s := newTestServer(t, cfg, memoryHarness(t, cfg), withBounds(func(b *bounds) { b.answer = 200 * time.Millisecond }))
 	for _, request := range []string{
 		"GET /nope", "OPTIONS /stats", "GET /healthz", "GET /metrics", "GET /image/a", "HEAD /image/a",
 	} {

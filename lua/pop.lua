@@ -14,10 +14,12 @@ ARGV[1]  client     text
 ARGV[2]  call       number  of the pop, rising for each client
 ARGV[3]  images     text    key prefix of the bytes, is:{b}:image:
 ARGV[4]  ttl        ms      of an image
+ARGV[5]  most       bytes   that the image may have
 
 Returns  "<sequence> <arrival> <behind> <age> <offset> <id>"  taken. behind: live images that are newer; age: us since
                         the arrival; offset, id: as in the member
          ""             the queue is empty
+         "large <size>" the oldest image has more than most bytes, and stays
          "void"         undone before it ran, or an older call
          "retry"        only ids without bytes so far: run this again
          "shift_clock"  the clock stepped back: run shift_clock.lua, then this again
@@ -28,7 +30,7 @@ Cost     O(log n), and O(e) where e images at the head have expired; at most 100
 ]]
 
 local queue, meta, delivered = KEYS[1], KEYS[2], KEYS[3]
-local client, call, images, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local client, call, images, ttl, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local known = redis.call('HMGET', meta, client, 'sequence', 'taken')
 local last, reply = string.match(known[1] or '0 0 ', '^(%d+) %d+ (.*)$')
@@ -48,6 +50,12 @@ for _ = 1, 1000 do
     return 'shift_clock'
   end
   local sequence, offset, id = string.match(member, '^(%d+):(%d+):(.+)$')
+  local size = arrival > cutoff and redis.call('STRLEN', images .. id) or 0
+  if size > tonumber(most) then
+    redis.call('ZADD', queue, arrival, member)
+    redis.call('PEXPIRE', queue, ttl)
+    return string.format('large %d', size)
+  end
   local moved = arrival > cutoff and redis.pcall('RENAME', images .. id, delivered)
   if not moved then
     redis.call('ZREMRANGEBYSCORE', queue, '-inf', cutoff)

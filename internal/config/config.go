@@ -51,15 +51,16 @@ func (n NoData) Width() int { return int(math.Round(float64(n.Height) / n.Aspect
 // Limits bound what the server accepts and holds. 0 means no limit, except for ImageBytes and MemoryBytes, which are
 // at least 1.
 type Limits struct {
-	ImageBytes   int64 // of one image; at most MemoryBytes (embedded queue) and UploadBytes
-	MemoryBytes  int64 // of all images in the embedded queue
-	Images       int   // of a session
-	SessionBytes int64 // of the images of a session
-	Sessions     int
-	UploadBytes  int64 // of all uploads in progress
-	UploadRate   int64 // least bytes a second of an upload, on average
-	Viewers      int   // streams and waiting reads
-	CheckImages  bool  // refuse what does not begin as an image of the MIMEType does
+	ImageBytes    int64 // of one image; at most MemoryBytes (embedded queue) and UploadBytes
+	MemoryBytes   int64 // of all images in the embedded queue
+	Images        int   // of a session
+	SessionBytes  int64 // of the images of a session
+	Sessions      int
+	UploadBytes   int64 // of all uploads in progress
+	UploadRate    int64 // least bytes a second of an upload, on average
+	DownloadBytes int64 // of all images on their way to clients
+	Viewers       int   // streams and waiting reads
+	CheckImages   bool  // refuse what does not begin as an image of the MIMEType does
 }
 
 // Access says who may do what.

@@ -18,7 +18,7 @@ func TestConfigDefaults(t *testing.T) {
 		NoData: NoData{AspectRatio: 0.5625, Height: 720, Status: 200},
 		Limits: Limits{
 			ImageBytes: 10 << 20, MemoryBytes: 256 << 20, Images: 1000, SessionBytes: 64 << 20, Sessions: 10000,
-			UploadBytes: 64 << 20, UploadRate: 1 << 10, Viewers: 1000,
+			UploadBytes: 64 << 20, UploadRate: 1 << 10, DownloadBytes: 128 << 20, Viewers: 1000,
 		},
 		Access: Access{CORSOrigins: "*"},
 		Test:   Test{Interval: 2 * time.Second},

@@ -98,6 +98,11 @@ var settings = []setting{
 		func(c *Config, v string) (err error) { c.Limits.UploadRate, err = parseLimit(v); return },
 	},
 	{
+		"DOWNLOAD_LIMIT", "128 MiB", "bytes of images on their way to clients at once; more wait a moment, then get 503",
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+		func(c *Config, v string) (err error) { c.Limits.DownloadBytes, err = parseLimit(v); return },
+	},
+	{
 		"MAX_VIEWERS", "1000", "streams and waiting reads at once; one more gets 503",
 		"a whole number; 0: no limit",
 		func(c *Config, v string) (err error) { c.Limits.Viewers, err = ParseInt(v, 0, math.MaxInt32); return },

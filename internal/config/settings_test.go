@@ -128,6 +128,12 @@ var settingCases = []struct {
 		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
 	},
 	{
+		"DOWNLOAD_LIMIT", func(c Config) any { return c.Limits.DownloadBytes },
+		map[string]any{"0": int64(0), "64MiB": int64(64 << 20), "2 GB": int64(2000000000)},
+		[]string{"-1", "2TiB"},
+		"a size up to 1 TiB, in bytes or with a unit; 0: no limit",
+	},
+	{
 		"MAX_VIEWERS", func(c Config) any { return c.Limits.Viewers },
 		map[string]any{"0": 0, "1": 1, "1000": 1000},
 		[]string{"-1", "all"},

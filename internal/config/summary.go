@@ -30,6 +30,7 @@ func (l Limits) attr() slog.Attr {
 		"MAX_SESSIONS", countOrNone(l.Sessions),
 		"UPLOAD_LIMIT", bytesOrNone(l.UploadBytes),
 		"MIN_UPLOAD_RATE", bytesOrNone(l.UploadRate),
+		"DOWNLOAD_LIMIT", bytesOrNone(l.DownloadBytes),
 		"MAX_VIEWERS", countOrNone(l.Viewers),
 	)
 }

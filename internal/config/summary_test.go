@@ -9,9 +9,9 @@ import (
 func TestSummary(t *testing.T) {
 	t.Parallel()
 	const limits = "limits=[MAX_IMAGE_BYTES=10 MiB MAX_IMAGES=1000 MAX_SESSION_BYTES=64 MiB MAX_SESSIONS=10000 " +
-		"UPLOAD_LIMIT=64 MiB MIN_UPLOAD_RATE=1.0 KiB MAX_VIEWERS=1000]"
+		"UPLOAD_LIMIT=64 MiB MIN_UPLOAD_RATE=1.0 KiB DOWNLOAD_LIMIT=128 MiB MAX_VIEWERS=1000]"
 	const noLimits = "limits=[MAX_IMAGE_BYTES=10 MiB MAX_IMAGES=none MAX_SESSION_BYTES=none MAX_SESSIONS=none " +
-		"UPLOAD_LIMIT=none MIN_UPLOAD_RATE=none MAX_VIEWERS=none]"
+		"UPLOAD_LIMIT=none MIN_UPLOAD_RATE=none DOWNLOAD_LIMIT=none MAX_VIEWERS=none]"
 	for _, row := range []struct {
 		vars []string
 		want string
@@ -28,7 +28,7 @@ func TestSummary(t *testing.T) {
 		{
 			[]string{
 				"MAX_IMAGES=0", "MAX_SESSION_BYTES=0", "MAX_SESSIONS=0", "UPLOAD_LIMIT=0", "MIN_UPLOAD_RATE=0",
-				"MAX_VIEWERS=0",
+				"DOWNLOAD_LIMIT=0", "MAX_VIEWERS=0",
 			},
 			"[expire 2m0s version 1.2.3 access open " + noLimits + "]",
 		},

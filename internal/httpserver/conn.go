@@ -22,6 +22,9 @@ func Conn(r *http.Request) *net.TCPConn {
 	if encrypted, ok := conn.(*tls.Conn); ok {
 		conn = encrypted.NetConn()
 	}
+	if limited, ok := conn.(*progressConn); ok {
+		return limited.socket
+	}
 	socket, _ := conn.(*net.TCPConn)
 	return socket
 }

@@ -161,8 +161,9 @@ func (s *testServer) hasten(t testing.TB) (addr string) {
 	listener := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.handler.ServeHTTP(hasty{w}, r)
 	}))
+	listener.Listener = LimitStalls(listener.Listener, answerIdle/haste)
 	listener.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		conn.(*net.TCPConn).SetWriteBuffer(16 << 10)
+		conn.(*progressConn).socket.SetWriteBuffer(16 << 10)
 		return ConnContext(ctx, conn)
 	}
 	listener.Start()
@@ -180,10 +181,6 @@ func (w hasty) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w hasty) SetReadDeadline(at time.Time) error {
 	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(sooner(at))
-}
-
-func (w hasty) SetWriteDeadline(at time.Time) error {
-	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(sooner(at))
 }
 
 func sooner(at time.Time) time.Time {

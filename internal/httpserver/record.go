@@ -11,6 +11,9 @@ import (
 func (s *Stack) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
+		if r.ProtoMajor == 2 {
+			w = newProgressWriter(w, s.answerIdle)
+		}
 		rec := &answerRecorder{ResponseWriter: w, metrics: s.metrics, bodyless: r.Method == http.MethodHead}
 		defer func() {
 			took := time.Since(start)

@@ -12,32 +12,26 @@ import (
 	"time"
 )
 
-// A client has writeLimit, and besides one second for each minWriteRate bytes, to accept an answer.
-const (
-	writeLimit   = 10 * time.Second
-	minWriteRate = 16 << 10
-)
-
-// LimitWrite sets the deadline for writing size bytes of an answer. The deadline stays until the next request of the
-// connection. The error is ErrAborted.
-func LimitWrite(w http.ResponseWriter, size int) error {
-	limit := writeLimit + time.Duration(size)*time.Second/minWriteRate
-	return Aborted(http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit)))
-}
-
 // WriteBody writes and flushes a whole answer. An error is ErrAborted and means that the answer did not go out.
 func WriteBody(w http.ResponseWriter, status int, contentType string, body []byte) error {
+	return WriteBodyUntil(w, status, contentType, body, time.Time{})
+}
+
+// WriteBodyUntil is WriteBody for an answer that is cut at a time, if the client has not accepted it by then. The zero
+// time is never.
+func WriteBodyUntil(w http.ResponseWriter, status int, contentType string, body []byte, end time.Time) error {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if err := LimitWrite(w, len(body)); err != nil {
-		return err
+	rc := http.NewResponseController(w)
+	if err := rc.SetWriteDeadline(end); err != nil {
+		return Aborted(err)
 	}
 	w.WriteHeader(status)
 	if _, err := w.Write(body); err != nil {
 		return Aborted(err)
 	}
-	return Aborted(http.NewResponseController(w).Flush())
+	return Aborted(rc.Flush())
 }
 
 // WriteJSON answers 200 with a value as JSON.
@@ -59,9 +53,8 @@ func WriteEmpty(w http.ResponseWriter, status int) error {
 	if status != http.StatusNoContent {
 		w.Header().Set("Content-Length", "0")
 	}
-	err := LimitWrite(w, 0)
 	w.WriteHeader(status)
-	return err
+	return nil
 }
 
 // AcceptsJSON reports whether an Accept header names application/json.

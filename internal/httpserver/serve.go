@@ -16,7 +16,7 @@ import (
 const (
 	headerTimeout  = 10 * time.Second  // for the headers of a request
 	idleTimeout    = 120 * time.Second // between two requests of a connection
-	grace          = 10 * time.Second  // for requests in flight when the server stops
+	grace          = 8 * time.Second   // for requests in flight when the server stops: docker kills after 10 s
 	maxHeaderBytes = 16 << 10          // net/http adds 4 KiB
 
 	// http2Window is how much of the uploads of an HTTP/2 connection net/http buffers before a handler reads it. No
@@ -29,14 +29,16 @@ type ServeOptions struct {
 	Log *slog.Logger
 	TLS *tls.Config // nil: plain HTTP
 
-	Grace         time.Duration // for requests in flight once the context has ended; 0 means 10 s
+	Grace         time.Duration // for requests in flight once the context has ended; 0 means 8 s
 	HeaderTimeout time.Duration // for the headers of a request; 0 means 10 s
+	AnswerIdle    time.Duration // a client may accept nothing of an answer; 0 means 10 s
 }
 
 // Serve answers on a listener, which it closes, until ctx ends. It then finishes the requests in flight, cuts those
 // that outlast Grace, and returns nil when no handler runs any more. Over TLS it speaks HTTP/2 too.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, o ServeOptions) error {
 	var handlers sync.WaitGroup
+	ln = LimitStalls(ln, o.AnswerIdle)
 	srv := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		handlers.Add(1)
 		defer handlers.Done()

@@ -87,7 +87,7 @@ func TestServeFinishesRequests(t *testing.T) {
 	if body := testkit.Must(io.ReadAll(resp.Body))(t); string(body) != "first+last" {
 		t.Errorf("got %q, want first+last", body)
 	}
-	s.wantEnd(t, 10*time.Second, false)
+	s.wantEnd(t, 8*time.Second, false)
 }
 
 // A request that outlasts the grace is cut. Serve returns when its handler has returned too, because the handler may

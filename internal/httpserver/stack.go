@@ -25,6 +25,9 @@ type Options struct {
 	Statuses []int
 	// BodyIdle is how long a request body may stand still, unless its endpoint sets another deadline. 0 means 30 s.
 	BodyIdle time.Duration
+	// AnswerIdle is how long a client may accept nothing of an answer over HTTP/2. 0 means 10 s. For HTTP/1.1 see
+	// LimitStalls.
+	AnswerIdle time.Duration
 }
 
 // Stack is what all endpoints of a server share.
@@ -37,6 +40,8 @@ type Stack struct {
 	notFound  HandlerFunc
 	bodyIdle  time.Duration
 	lingering lingerLimits
+
+	answerIdle time.Duration
 }
 
 // New returns a Stack and registers its metrics.
@@ -50,6 +55,8 @@ func New(o Options) *Stack {
 		notFound:  o.NotFound,
 		bodyIdle:  cmp.Or(o.BodyIdle, 30*time.Second),
 		lingering: defaultLinger(),
+
+		answerIdle: cmp.Or(o.AnswerIdle, answerIdle),
 	}
 }
 

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"time"
 
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
 // Feed holds the newest image of a session, ready to be sent to viewers.
 type Feed struct {
 	session string
-	reader  queue.Reader
+	reader  budgetedReader
 	encoder Encoder
 	log     *slog.Logger
 	turn    *queue.Turn   // of the poll; puts a value into idle
@@ -24,30 +24,8 @@ type Feed struct {
 	hint    queue.Ref // the newest image announced and not loaded; zero if there is none
 	latest  *Frame    // nil before the first one
 	changed chan struct{}
+	failed  error // of the last attempt to look for an image
 }
-
-// Frame is what a feed shows at one moment: an image or No Data.
-type Frame struct {
-	Serial int          // rises with each frame, also with one that repeats the image
-	Image  *queue.Image // nil for No Data
-	Part   Part         // the image, or the No Data image, as a part of an MJPEG stream
-}
-
-// sequence returns the sequence of the image, or 0 for No Data.
-func (f *Frame) sequence() int64 {
-	if f.Image == nil {
-		return 0
-	}
-	return f.Image.Sequence
-}
-
-// shows reports whether the frame shows the image of a Ref. A frame that is nil shows none.
-func (f *Frame) shows(ref queue.Ref) bool {
-	return f != nil && f.Image != nil && f.Image.Sequence == ref.Sequence && f.Image.Arrived.Equal(ref.Arrived)
-}
-
-// Expired reports whether the frame shows an image that has expired. No Data does not expire.
-func (f *Frame) Expired() bool { return f.Image != nil && !time.Now().Before(f.Image.Expires) }
 
 // Pushed implements queue.Subscriber.
 func (f *Feed) Pushed(ref queue.Ref) {
@@ -69,7 +47,8 @@ func (f *Feed) Latest() (*Frame, <-chan struct{}) {
 	return f.latest, f.changed
 }
 
-// Ready waits until the feed has a frame. It returns queue.ErrUnavailable if ctx ends first.
+// Ready waits until the feed has a frame. If ctx ends first it returns queue.ErrUnavailable, or the error of the budget
+// if there was no room for the image.
 func (f *Feed) Ready(ctx context.Context) error {
 	for {
 		frame, changed := f.Latest()
@@ -80,13 +59,24 @@ func (f *Feed) Ready(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return queue.ErrUnavailable
+			return f.cause()
 		}
 	}
 }
 
+// cause returns why there is no frame.
+func (f *Feed) cause() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if full, ok := errors.AsType[*httpserver.Error](f.failed); ok {
+		return full
+	}
+	return queue.ErrUnavailable
+}
+
 // run loads what was announced, and refreshes the feed once in a poll period, until ctx ends.
 func (f *Feed) run(ctx context.Context) {
+	defer f.giveUp()
 	for {
 		var err error
 		select {
@@ -97,9 +87,19 @@ func (f *Feed) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		f.mu.Lock()
+		f.failed = err
+		f.mu.Unlock()
 		if err != nil {
 			f.log.Debug("feed", "error", err)
 		}
+	}
+}
+
+// giveUp releases what is shown.
+func (f *Feed) giveUp() {
+	if shown, _ := f.Latest(); shown != nil {
+		shown.Release()
 	}
 }
 
@@ -119,7 +119,7 @@ func (f *Feed) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.set(&image)
+	f.publish(f.reader.encode(f.encoder, image))
 	return nil
 }
 
@@ -138,7 +138,7 @@ func (f *Feed) refresh(ctx context.Context, repeat bool) error {
 	ref, err := f.reader.Find(ctx, f.session, queue.Newest)
 	if err == nil && shown.shows(ref) {
 		if repeat {
-			f.publish(shown.Image, shown.Part)
+			f.publish(shown.picture)
 		}
 		return nil
 	}
@@ -148,10 +148,10 @@ func (f *Feed) refresh(ctx context.Context, repeat bool) error {
 	}
 	switch {
 	case err == nil:
-		f.set(&image)
+		f.publish(f.reader.encode(f.encoder, image))
 	case errors.Is(err, queue.ErrEmpty):
 		if repeat || shown == nil || shown.Image != nil {
-			f.set(nil)
+			f.publish(picture{Part: f.encoder.part(nil)})
 		}
 		return nil
 	default:
@@ -160,24 +160,21 @@ func (f *Feed) refresh(ctx context.Context, repeat bool) error {
 	return err
 }
 
-// bridge goes on with what is shown while the engine does not answer: the image until it expires, then No Data. A
-// feed that has shown nothing yet stays empty, so that Ready can fail.
+// bridge goes on with what is shown while the engine does not answer or the budget has no room: the image until it
+// expires, then No Data. A feed that has shown nothing yet stays empty, so that Ready can fail.
 func (f *Feed) bridge(shown *Frame) {
 	switch {
 	case shown == nil:
 	case shown.Image == nil || shown.Expired():
-		f.set(nil)
+		f.publish(picture{Part: f.encoder.part(nil)})
 	default:
-		f.publish(shown.Image, shown.Part)
+		f.publish(shown.picture)
 	}
 }
 
-// set publishes a new frame with an image, or with No Data for nil.
-func (f *Feed) set(image *queue.Image) { f.publish(image, f.encoder.part(image)) }
-
-// publish makes an image the latest frame, and puts off the repetition of the frame by a period. Only the goroutine
-// of the feed may call it.
-func (f *Feed) publish(image *queue.Image, part Part) {
+// publish makes a picture the latest frame, releases the one before, and puts off the repetition of the frame by a
+// period. Only the goroutine of the feed may call it.
+func (f *Feed) publish(p picture) {
 	f.turn.Reset()
 	select {
 	case <-f.idle: // the period ended while the image was loaded
@@ -188,8 +185,11 @@ func (f *Feed) publish(image *queue.Image, part Part) {
 	serial := 1
 	if f.latest != nil {
 		serial = f.latest.Serial + 1
+		if f.latest.room != p.room {
+			f.latest.Release()
+		}
 	}
-	f.latest = &Frame{Serial: serial, Image: image, Part: part}
+	f.latest = &Frame{serial, p}
 	close(f.changed)
 	f.changed = make(chan struct{})
 }

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 	"github.com/image-streamer/image-streamer/internal/queue"
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
@@ -44,6 +45,8 @@ type fakeQueue struct {
 	all   map[string][]queue.Image
 	loads int   // calls of Load that returned an image
 	err   error // of every call, if set
+
+	released int // calls of Release
 }
 
 func newFakeQueue() *fakeQueue {
@@ -134,6 +137,12 @@ func (q *fakeQueue) Load(_ context.Context, ref queue.Ref) (queue.Image, error) 
 	return all[ref.Sequence-1], nil
 }
 
+func (q *fakeQueue) Release(queue.Image) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.released++
+}
+
 func (q *fakeQueue) Subscribe(session string, s queue.Subscriber) (cancel func()) {
 	return q.subscribers.Add(session, s)
 }
@@ -141,9 +150,13 @@ func (q *fakeQueue) Subscribe(session string, s queue.Subscriber) (cancel func()
 // noData stands for the No Data image.
 const noData = "No Data"
 
-func newTestHub(q queue.Reader) *Hub {
+func newTestHub(q queue.Reader) *Hub { return newTightHub(q, 0) }
+
+// newTightHub returns a hub whose frames have so many bytes together; 0: any number.
+func newTightHub(q queue.Reader, bytes int64) *Hub {
 	return NewHub(Options{
 		Reader:  q,
+		Budget:  httpserver.NewSendBudget(httpserver.SendBudgetOptions{Bytes: bytes}),
 		Poll:    queue.NewPoll(pollPeriod),
 		Encoder: Encoder{Type: "image/webp", NoData: func() []byte { return []byte(noData) }},
 		Log:     slog.New(slog.DiscardHandler),

@@ -11,20 +11,22 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
 // Options are what a Hub needs. All of them are required.
 type Options struct {
 	Reader  queue.Reader
-	Poll    *queue.Poll // a feed that published nothing for a period refreshes and repeats its frame
+	Budget  *httpserver.SendBudget // frames count against it for as long as the feed or a viewer uses them
+	Poll    *queue.Poll            // a feed that published nothing for a period refreshes and repeats its frame
 	Encoder Encoder
 	Log     *slog.Logger
 }
 
 // Hub keeps one Feed for each session that has users.
 type Hub struct {
-	reader  queue.Reader
+	reader  budgetedReader
 	poll    *queue.Poll
 	encoder Encoder
 	log     *slog.Logger
@@ -33,7 +35,7 @@ type Hub struct {
 
 // NewHub returns a Hub without feeds.
 func NewHub(o Options) *Hub {
-	h := &Hub{reader: o.Reader, poll: o.Poll, encoder: o.Encoder.prepared(), log: o.Log}
+	h := &Hub{reader: budgetedReader{o.Reader, o.Budget}, poll: o.Poll, encoder: o.Encoder.prepared(), log: o.Log}
 	h.feeds = queue.NewPerSession(h.start)
 	return h
 }

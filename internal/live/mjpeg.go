@@ -72,7 +72,7 @@ func (e Encoder) part(image *queue.Image) Part {
 func (e Encoder) encode(contentType string, data []byte, at time.Time) Part {
 	var p Part
 	var out bytes.Buffer
-	out.Grow(len(data) + 250)
+	out.Grow(len(data) + framing)
 	fmt.Fprintf(&out, "Content-Type: %s\r\nContent-Length: %d\r\nX-Timestamp: %s\r\n\r\n",
 		contentType, len(data), Timestamp(at))
 	p.image = out.Len()

@@ -9,9 +9,6 @@ import (
 )
 
 const (
-	// frameTimeout is how long a viewer may take for one frame if ViewerOptions do not say.
-	frameTimeout = 10 * time.Second
-
 	// viewerBuffer is how many bytes of a stream the kernel holds for a slow viewer, more or less. Bytes that wait there
 	// are delay.
 	viewerBuffer = 64 << 10
@@ -19,10 +16,9 @@ const (
 
 // ViewerOptions say how one viewer is served.
 type ViewerOptions struct {
-	Interval     time.Duration       // between two frames, on average at least; 0: none
-	HeadAhead    bool                // send the head of a part with the part before: Chromium paints that part then
-	FrameTimeout time.Duration       // for one frame to be written; 0 means 10 s
-	Shown        func(skipped int64) // nil, or called for each new image sent; skipped: images since the one before
+	Interval  time.Duration       // between two frames, on average at least; 0: none
+	HeadAhead bool                // send the head of a part with the part before: Chromium paints that part then
+	Shown     func(skipped int64) // nil, or called for each new image sent; skipped: images since the one before
 }
 
 // LimitBuffer makes the kernel hold little of what goes to a viewer. The limit is one of the connection: over HTTP/2
@@ -45,14 +41,11 @@ type viewer struct {
 }
 
 // Show sends a viewer the frames of a feed that is Ready, and skips those that the viewer is too slow for. It returns
-// httpserver.ErrAborted when the viewer has gone or takes too long for a frame, and nil behind a whole frame once
-// draining is closed.
+// httpserver.ErrAborted when the viewer has gone or an image expires while it is sent. Once draining is closed it
+// returns nil, behind a whole frame.
 func Show(
 	ctx context.Context, draining <-chan struct{}, w http.ResponseWriter, f *Feed, opts ViewerOptions,
 ) error {
-	if opts.FrameTimeout == 0 {
-		opts.FrameTimeout = frameTimeout
-	}
 	v := &viewer{w: w, rc: http.NewResponseController(w), opts: opts}
 	if _, err := w.Write([]byte(delimiter)); err != nil {
 		return httpserver.Aborted(err)
@@ -68,7 +61,7 @@ func (v *viewer) run(ctx context.Context, draining <-chan struct{}, f *Feed) err
 		if v.wants(frame) {
 			early := time.Until(v.due)
 			if early <= 0 {
-				if err := v.send(frame); err != nil {
+				if err := v.sendRetained(frame); err != nil {
 					return err
 				}
 				continue
@@ -102,13 +95,22 @@ func (v *viewer) wants(frame *Frame) bool {
 	return frame.Serial != v.serial && !frame.Expired()
 }
 
+// sendRetained sends a frame, unless the feed has just given it up for another one.
+func (v *viewer) sendRetained(frame *Frame) error {
+	if !frame.Retain() {
+		return nil
+	}
+	defer frame.Release()
+	return v.send(frame)
+}
+
 // send sends a frame, and decides when the next one is due.
 func (v *viewer) send(frame *Frame) error {
 	now := time.Now()
 	if v.opts.Interval > 0 {
 		v.due = nextDue(v.due, now, v.opts.Interval)
 	}
-	if err := v.write(v.form(frame.Part), now.Add(v.opts.FrameTimeout)); err != nil {
+	if err := v.write(frame); err != nil {
 		return err
 	}
 	last := v.sequence
@@ -137,11 +139,16 @@ func nextDue(due, now time.Time, interval time.Duration) time.Time {
 	return due
 }
 
-func (v *viewer) write(part []byte, deadline time.Time) error {
-	if err := v.rc.SetWriteDeadline(deadline); err != nil {
+// write writes a frame, for as long as its image lives.
+func (v *viewer) write(frame *Frame) error {
+	var end time.Time
+	if frame.Image != nil {
+		end = frame.Image.Expires
+	}
+	if err := v.rc.SetWriteDeadline(end); err != nil {
 		return httpserver.Aborted(err)
 	}
-	if _, err := v.w.Write(part); err != nil {
+	if _, err := v.w.Write(v.form(frame.Part)); err != nil {
 		return httpserver.Aborted(err)
 	}
 	return httpserver.Aborted(v.rc.Flush())

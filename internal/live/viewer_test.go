@@ -227,24 +227,23 @@ func TestNoDataAfterExpiry(t *testing.T) {
 	})
 }
 
-// A viewer that does not read is cut off when its time for a frame is over.
-func TestFrameTimeout(t *testing.T) {
-	for _, row := range []struct{ set, want time.Duration }{
-		{30 * time.Millisecond, 30 * time.Millisecond},
-		{0, 10 * time.Second},
-	} {
-		t.Run(fmt.Sprint(row.set), func(t *testing.T) {
-			withFakeTime(t, func(t *testing.T) {
-				s := watch(t, newTestHub(newFakeQueue()), "x", ViewerOptions{FrameTimeout: row.set})
-				s.want(t, noData)
-				begun := s.want(t, noData).at.Add(pollPeriod) // then the next frame finds no reader
-				err := <-s.ended
-				if !errorsAre(err, httpserver.ErrAborted, os.ErrDeadlineExceeded) || time.Since(begun) != row.want {
-					t.Errorf("after %s: Show returned %v, want a timeout after %s", time.Since(begun), err, row.want)
-				}
-			})
-		})
-	}
+// A frame that its viewer does not read is cut off when the image expires. No Data has no such end: how long a viewer
+// may stand still is for the connection to say.
+func TestFrameIsCutAtExpiry(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		q.ttl = 90 * time.Second
+		h := newTestHub(q)
+		s, patient := watch(t, h, "x", ViewerOptions{}), watch(t, h, "y", ViewerOptions{})
+		s.want(t, noData)
+		pushed := q.push("x", "image").Arrived
+		err := <-s.ended
+		if !errorsAre(err, httpserver.ErrAborted, os.ErrDeadlineExceeded) || time.Since(pushed) != q.ttl {
+			t.Errorf("after %s: Show returned %v, want a timeout after %s", time.Since(pushed), err, q.ttl)
+		}
+		patient.want(t, noData) // of long ago
+		patient.want(t, noData)
+	})
 }
 
 // A stream ends when its viewer hangs up.

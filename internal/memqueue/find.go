@@ -75,10 +75,21 @@ func (it *item) ref(behind int) queue.Ref {
 // Load returns the image of a Ref, also when it was taken since, or ErrEmpty if it has expired.
 func (q *Queue) Load(_ context.Context, ref queue.Ref) (queue.Image, error) {
 	asked, now := time.Now(), q.now()
-	if it, ok := ref.Handle.(*item); !ok || q.over(it, now) {
+	it, ok := ref.Handle.(*item)
+	if !ok || q.over(it, now) {
 		return queue.Image{}, queue.ErrEmpty
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.retain(it)
 	return q.image(ref, asked, now), nil
+}
+
+// Release ends the reference of an image that was loaded.
+func (q *Queue) Release(image queue.Image) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.release(image.Handle.(*item))
 }
 
 // image adds the bytes to a Ref, and when they expire by the clock of the process. That clock was read before now was,

@@ -1,15 +1,17 @@
 // Package memqueue is the queue in this process: the engine for one server without Redis. It gives the promises of
 // package queue, and loses everything at exit.
 //
-// A memory limit bounds what the queue holds. An image counts while it is queued and while a delivery of it has not
-// ended. The newest image of a session stays readable after it was taken; it counts as well, but gives way to new
-// images when the memory is full. Queued images do not give way: the push fails with queue.ErrFull.
+// A memory limit bounds what the queue holds. An image counts while it is queued, while a delivery of it has not ended,
+// and while somebody who loaded it has not released it. The newest image of a session stays readable after it was
+// taken; it counts as well, but gives way to new images when the memory is full. Queued images do not give way: the
+// push fails with queue.ErrFull.
 package memqueue
 
 import (
 	"container/list"
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -151,7 +153,12 @@ func (q *Queue) makeRoom(bytes int64) bool {
 }
 
 // Pop takes the oldest live image of a session.
-func (q *Queue) Pop(_ context.Context, session string) (queue.Delivery, error) {
+func (q *Queue) Pop(ctx context.Context, session string) (queue.Delivery, error) {
+	return q.PopAtMost(ctx, session, math.MaxInt)
+}
+
+// PopAtMost takes the oldest live image of a session if it has at most size bytes.
+func (q *Queue) PopAtMost(_ context.Context, session string, size int) (queue.Delivery, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	asked, now := time.Now(), q.sweep()
@@ -160,6 +167,9 @@ func (q *Queue) Pop(_ context.Context, session string) (queue.Delivery, error) {
 		return queue.Delivery{}, queue.ErrEmpty
 	}
 	it := s.queue.Front().Value.(*item)
+	if len(it.data) > size {
+		return queue.Delivery{}, &queue.TooLargeError{Size: len(it.data)}
+	}
 	q.retain(it)
 	it.inFlight = true
 	s.inFlight++
@@ -234,7 +244,7 @@ func (q *Queue) removeHead(s *sessionQueue) {
 }
 
 // retain adds a reference to an image. The first one charges the image against the memory limit. References come from
-// a queue, from a delivery that has not ended, and from newestTaken.
+// a queue, from a delivery that has not ended, from newestTaken, and from each Load.
 func (q *Queue) retain(it *item) {
 	if it.references == 0 {
 		q.held += charge(len(it.data))

@@ -62,6 +62,33 @@ func TestMemoryCountsWhatIsInFlight(t *testing.T) {
 	}
 }
 
+// What was loaded counts against the limit until it is released, however the image has left the queue, and counts once
+// however many have loaded it.
+func TestMemoryCountsWhatIsLoaded(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 10
+	for how, leave := range map[string]func(*queuetest.Harness, string){
+		"taken":   func(h *queuetest.Harness, id string) { h.Take(t, id) },
+		"dropped": func(h *queuetest.Harness, id string) { h.PushImage(t, id, "x") },
+		"expired": func(h *queuetest.Harness, _ string) { h.Elapse(h.TTL) },
+	} {
+		h := newHarness(t, queuetest.Options{Limits: queue.Limits{Images: 1}})
+		q, id := h.Queue.(*Queue), session.New()
+		h.PushImage(t, id, strings.Repeat("x", size))
+		ref := testkit.Must(h.Find(t.Context(), id, queue.Newest))(t)
+		first, second := testkit.Must(h.Load(t.Context(), ref))(t), testkit.Must(h.Load(t.Context(), ref))(t)
+		wantHeld(t, q, "queued", size)
+		leave(h, id)
+		h.PushImage(t, id, "x") // instead of the newest image that was taken
+		h.Take(t, id)
+		wantHeld(t, q, how, size+minCharge)
+		h.Release(first)
+		wantHeld(t, q, how+", released once", size+minCharge)
+		h.Release(second)
+		wantHeld(t, q, how+", released", minCharge)
+	}
+}
+
 // A delivery that is ended twice, past the guard of queue.Delivery, ends once.
 func TestEndsDeliveryOnce(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -19,6 +20,8 @@ import (
 type Queue interface {
 	Pusher
 	Popper
+	BoundedPopper
+	Acknowledger
 	Reader
 	Lister
 
@@ -44,12 +47,23 @@ type Popper interface {
 	Pop(ctx context.Context, session string) (Delivery, error)
 }
 
+// BoundedPopper takes images for which there is room.
+type BoundedPopper interface {
+	// PopAtMost is Pop for an image of at most size bytes. If the oldest image is larger it stays where it is, its bytes
+	// are not read, and the error is a *TooLargeError.
+	PopAtMost(ctx context.Context, session string, size int) (Delivery, error)
+}
+
 // Reader finds images and leaves them where they are.
 type Reader interface {
 	// Find returns the image that a query asks for, without its bytes, or ErrEmpty.
 	Find(ctx context.Context, session string, which Query) (Ref, error)
-	// Load returns the image of a Ref, or ErrEmpty if its bytes have moved or are gone since.
+	// Load returns the image of a Ref, or ErrEmpty if its bytes have moved or are gone since. Without an error the caller
+	// has to Release the image.
 	Load(ctx context.Context, ref Ref) (Image, error)
+	// Release gives back an image that was loaded, once. Until then the engine counts its bytes, whatever becomes of it in
+	// its queue. The bytes must not be read after that.
+	Release(image Image)
 	// Subscribe informs a subscriber of the images of a session, pushed through any server, until cancel is called.
 	// Calls can get lost: the subscriber has to poll as well.
 	Subscribe(session string, s Subscriber) (cancel func())
@@ -83,6 +97,11 @@ var (
 	// engine withdraws it as soon as it can, unless a consumer was faster.
 	ErrUnavailable = errors.New("the queue does not answer")
 )
+
+// TooLargeError says that an image is larger than what PopAtMost may take. It is never wrapped.
+type TooLargeError struct{ Size int }
+
+func (e *TooLargeError) Error() string { return fmt.Sprintf("the oldest image has %d bytes", e.Size) }
 
 // SequenceRetention is how long the sequence of a session rises after its newest image has expired. A session that is
 // silent for longer starts again at 1. An engine without room to remember a session so long lets it go on at a higher
@@ -119,6 +138,9 @@ type Image struct {
 	Expires time.Time // by the clock of this process
 }
 
+// Expired reports whether the image has expired.
+func (i Image) Expired() bool { return !time.Now().Before(i.Expires) }
+
 // Receipt says where a pushed image went.
 type Receipt struct {
 	Sequence int64 // 1, 2, 3 ... within the session
@@ -143,8 +165,8 @@ type Query struct {
 // Newest finds the newest image of a session, taken or not.
 var Newest = Query{Newest: true, Taken: true}
 
-// Get finds an image and loads it. If the image moves in between, because it is taken, Get searches again, ten times at
-// most.
+// Get finds an image and loads it; the caller has to Release it. If the image moves in between, because it is taken,
+// Get searches again, ten times at most.
 func Get(ctx context.Context, r Reader, session string, which Query) (Image, error) {
 	for range 10 {
 		ref, err := r.Find(ctx, session, which)

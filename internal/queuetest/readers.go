@@ -25,6 +25,9 @@ func (r reader) want(t *testing.T, what string, which queue.Query, sequence int6
 		time.Until(got.Expires) > r.TTL || time.Until(got.Expires) < 0 {
 		t.Errorf("%s: got %+v, error %v, want image %d with %d behind", what, got, err, sequence, behind)
 	}
+	if err == nil {
+		r.Release(got)
+	}
 }
 
 // wantNone checks that a query finds nothing.
@@ -111,6 +114,23 @@ func loadsNothing(t *testing.T, newHarness factory) {
 	}
 }
 
+// loadHolds checks that an image which was loaded is whole until it is released, whatever becomes of it in its queue.
+func loadHolds(t *testing.T, newHarness factory) {
+	h, id := newHarness(t, Options{}), session.New()
+	h.PushImage(t, id, "image 1")
+	image := testkit.Must(queue.Get(t.Context(), h, id, queue.Newest))(t)
+	again := testkit.Must(h.Load(t.Context(), image.Ref))(t)
+	h.Release(again)
+	h.Take(t, id)
+	h.PushImage(t, id, "image 2")
+	h.Elapse(h.TTL)
+	h.PushImage(t, id, "image 3")
+	if string(image.Data) != "image 1" {
+		t.Errorf("got %q, want image 1", image.Data)
+	}
+	h.Release(image)
+}
+
 // notifications records the calls of a Subscriber: a Ref for Pushed, nil for Missed.
 type notifications chan *queue.Ref
 
@@ -140,6 +160,7 @@ func subscribe(t *testing.T, newHarness factory) {
 			time.Until(loaded.Expires) > time.Minute {
 			t.Errorf("push %d: got %+v", i+1, loaded)
 		}
+		h.Release(loaded)
 	}
 	h.PopImage(t, id).Requeue()
 	if ref := <-got; ref != nil {

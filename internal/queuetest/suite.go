@@ -29,9 +29,11 @@ func Run(t *testing.T, newHarness func(t *testing.T, o Options) *Harness) {
 		{"RequeuesInPlace", requeuesInPlace},
 		{"RequeueAgainAfterAnother", requeueAgainAfterAnother},
 		{"DeliversOnce", deliversOnce},
+		{"PopsAtMost", popsAtMost},
 		{"FindTakesNothing", findTakesNothing},
 		{"FindByAge", findByAge},
 		{"LoadsNothing", loadsNothing},
+		{"LoadHolds", loadHolds},
 		{"Subscribe", subscribe},
 		{"ClockStepsBack", clockStepsBack},
 		{"ClockStepKeepsExpiry", clockStepKeepsExpiry},
@@ -180,6 +182,35 @@ func deliversOnce(t *testing.T, newHarness factory) {
 	if n := h.Len(t, id); n != 0 {
 		t.Errorf("left in the queue: %d", n)
 	}
+}
+
+// popsAtMost checks that an image for which there is no room stays where it is, and that its size is told.
+func popsAtMost(t *testing.T, newHarness factory) {
+	h, id := newHarness(t, Options{TTL: time.Minute}), session.New()
+	if _, err := h.PopAtMost(t.Context(), id, 0); err != queue.ErrEmpty {
+		t.Errorf("an empty queue: got error %v, want ErrEmpty", err)
+	}
+	for _, image := range []string{"ten bytes.", "next"} {
+		h.PushImage(t, id, image)
+	}
+	for _, most := range []int{0, 9} {
+		_, err := h.PopAtMost(t.Context(), id, most)
+		large, ok := err.(*queue.TooLargeError)
+		if !ok || large.Size != 10 {
+			t.Errorf("at most %d: got error %v, want that the image has 10 bytes", most, err)
+		}
+	}
+	if n := h.Len(t, id); n != 2 {
+		t.Errorf("got length %d, want 2", n)
+	}
+	for i, want := range []string{"ten bytes.", "next"} {
+		d := testkit.Must(h.PopAtMost(t.Context(), id, 10))(t)
+		if string(d.Data) != want || d.Sequence != int64(i+1) || d.Behind != 1-i {
+			t.Errorf("got %q, sequence %d, %d behind, want %q", d.Data, d.Sequence, d.Behind, want)
+		}
+		d.Ack()
+	}
+	h.WantEmpty(t, id)
 }
 
 // clockStepsBack steps by more than a life, and then by less.

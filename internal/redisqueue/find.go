@@ -67,6 +67,9 @@ func (q *Queue) Load(ctx context.Context, ref queue.Ref) (queue.Image, error) {
 	return queue.Image{Ref: ref, Data: data, Expires: asked.Add(rest.Val())}, nil
 }
 
+// Release does nothing: the bytes of an image that was loaded are those of the caller alone.
+func (q *Queue) Release(queue.Image) {}
+
 // Subscribe informs a subscriber of the images of a session, whichever server they were pushed through.
 func (q *Queue) Subscribe(session string, s queue.Subscriber) (cancel func()) {
 	return q.pubsub.subscribe(session, s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,11 +12,16 @@ import (
 	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
-// Pop takes the oldest live image of a session, or returns queue.ErrEmpty. It takes another one if the image expired
-// before its bytes were read.
+// Pop takes the oldest live image of a session, or returns queue.ErrEmpty.
 func (q *Queue) Pop(ctx context.Context, session string) (queue.Delivery, error) {
+	return q.PopAtMost(ctx, session, math.MaxInt)
+}
+
+// PopAtMost takes the oldest live image of a session if it has at most size bytes. It takes another one if the image
+// expired before its bytes were read.
+func (q *Queue) PopAtMost(ctx context.Context, session string, size int) (queue.Delivery, error) {
 	for {
-		image, err := q.pop(ctx, session)
+		image, err := q.pop(ctx, session, size)
 		if err != nil {
 			return queue.Delivery{}, err
 		}
@@ -27,19 +33,20 @@ func (q *Queue) Pop(ctx context.Context, session string) (queue.Delivery, error)
 }
 
 // pop takes an image. Its bytes are missing if it has just expired.
-func (q *Queue) pop(ctx context.Context, session string) (image queue.Image, err error) {
+func (q *Queue) pop(ctx context.Context, session string, most int) (image queue.Image, err error) {
 	id := q.calls.begin(keysOf(session))
 	var get *redis.StringCmd
+	var large *queue.TooLargeError
 	asked, taken := time.Now(), false
 	err = q.call(ctx, q.metrics.pop, request{
 		session: session,
 		client:  id.client,
 		send: func(p redis.Pipeliner) (script *redis.Cmd) {
-			script, get = q.sendPop(ctx, p, session, id)
+			script, get = q.sendPop(ctx, p, session, id, most)
 			return script
 		},
 		read: func(text string) (err error) {
-			if text == "" {
+			if large = parseTooLarge(text); large != nil || text == "" {
 				return nil
 			}
 			taken = true
@@ -59,6 +66,9 @@ func (q *Queue) pop(ctx context.Context, session string) (image queue.Image, err
 	}
 	if err != nil {
 		return queue.Image{}, fmt.Errorf("pop: %w", err)
+	}
+	if large != nil {
+		return queue.Image{}, large
 	}
 	return queue.Image{}, queue.ErrEmpty
 }

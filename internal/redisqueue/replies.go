@@ -2,6 +2,8 @@ package redisqueue
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,6 +34,15 @@ func parsePop(text string) (ref queue.Ref, age time.Duration, err error) {
 	}
 	ref = queue.Ref{Sequence: n[0], Arrived: time.UnixMicro(n[1]), Behind: int(n[2])}
 	return ref, time.Duration(n[3]) * time.Microsecond, nil
+}
+
+// parseTooLarge reads the reply of pop.lua for an image that is too large. It returns nil for any other reply.
+func parseTooLarge(text string) *queue.TooLargeError {
+	size, found := strings.CutPrefix(text, "large ")
+	if n, err := strconv.Atoi(size); found && err == nil {
+		return &queue.TooLargeError{Size: n}
+	}
+	return nil
 }
 
 // parsePeek reads the reply of peek.lua.

@@ -88,7 +88,7 @@ func (q *Queue) sendWithdraw(ctx context.Context, p redis.Pipeliner, session str
 
 // sendPop adds pop.lua and the GET of the bytes that it takes.
 func (q *Queue) sendPop(
-	ctx context.Context, p redis.Pipeliner, session string, id callID,
+	ctx context.Context, p redis.Pipeliner, session string, id callID, most int,
 ) (*redis.Cmd, *redis.StringCmd) {
 	k := keysOf(session)
 	delivered := k.delivered(id.String())
@@ -103,6 +103,7 @@ func (q *Queue) sendPop(
 		id.call,
 		k.image(""),
 		q.ttl.Milliseconds(),
+		most,
 	), p.Get(ctx, delivered)
 }
 

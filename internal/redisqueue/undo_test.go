@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func (r scriptRunner) push(t *testing.T, id callID) any {
 func (r scriptRunner) pop(t *testing.T, id callID) any {
 	t.Helper()
 	return r.run(t, func(p redis.Pipeliner) *redis.Cmd {
-		reply, _ := r.q.sendPop(t.Context(), p, r.session, id)
+		reply, _ := r.q.sendPop(t.Context(), p, r.session, id, math.MaxInt)
 		return reply
 	})
 }

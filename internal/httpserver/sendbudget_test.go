@@ -1,0 +1,146 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
+
+// wantReserved checks how much of a budget is reserved.
+func wantReserved(t *testing.T, b *SendBudget, what string, want int64) {
+	t.Helper()
+	if got := b.Reserved(); got != want {
+		t.Errorf("%s: got %d bytes reserved, want %d", what, got, want)
+	}
+}
+
+// wantNoRoom checks the error of an answer for which there is no room.
+func wantNoRoom(t *testing.T, err error) {
+	t.Helper()
+	const want = "too much is being downloaded at once: allowed are 1000 bytes (DOWNLOAD_LIMIT); try again"
+	if refused, ok := errors.AsType[*Error](err); !ok || refused.Status != 503 || refused.Text != want {
+		t.Errorf("got error %v, want 503 and %q", err, want)
+	}
+}
+
+func TestSendBudget(t *testing.T) {
+	t.Parallel()
+	b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
+	reserve := func(size int, fits bool) {
+		t.Helper()
+		if err := b.TryReserve(size); fits && err != nil {
+			t.Errorf("%d bytes: got error %v", size, err)
+		} else if !fits {
+			wantNoRoom(t, err)
+		}
+	}
+	reserve(600, true)
+	reserve(401, false)
+	reserve(400, true)
+	reserve(1, false)
+	reserve(0, true)
+	b.Release(600)
+	wantReserved(t, b, "600 released", 400)
+	if got := b.ReserveUpTo(100); got != 100 {
+		t.Errorf("up to 100: got %d", got)
+	}
+	if got := b.ReserveUpTo(1 << 40); got != 500 {
+		t.Errorf("up to a lot: got %d, want the 500 that are left", got)
+	}
+	if got := b.ReserveUpTo(10); got != 0 {
+		t.Errorf("up to 10 of nothing: got %d", got)
+	}
+	b.Return(500, 20)
+	b.Shrink(400, 30)
+	wantReserved(t, b, "given back in part", 100+20+30)
+	b.Release(150)
+	reserve(1<<40, true) // an answer of any size goes out, alone
+	wantReserved(t, b, "more than there is", 1000)
+	reserve(1, false)
+	b.Shrink(1<<40, 2000)
+	reserve(1, false)
+	b.Release(2000)
+	wantReserved(t, b, "at the end", 0)
+}
+
+// A wait ends with bytes, with the request, or when it has lasted long enough. Small answers overtake large ones.
+func TestSendBudgetWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
+		b.TryReserve(900)
+		begun := time.Now()
+		wantNoRoom(t, b.Reserve(t.Context(), 200))
+		if took := time.Since(begun); took != 2*time.Second {
+			t.Errorf("waited for %s, README says 2 seconds", took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		wantNoRoom(t, b.Reserve(ctx, 200))
+		if took := time.Since(begun); took != 3*time.Second {
+			t.Errorf("waited for %s, want the second that the request lasted", took-2*time.Second)
+		}
+		large := make(chan error, 2)
+		for range cap(large) {
+			go func() { large <- b.Reserve(t.Context(), 400) }()
+		}
+		synctest.Wait()
+		testkit.NoError(t, b.Reserve(t.Context(), 100))
+		b.Release(100)
+		b.Return(900, 600)
+		testkit.NoError(t, <-large)
+		wantReserved(t, b, "one of two served", 1000)
+		b.Release(400)
+		testkit.NoError(t, <-large)
+	})
+}
+
+// Without a limit everything fits.
+func TestSendBudgetWithoutLimit(t *testing.T) {
+	t.Parallel()
+	b := NewSendBudget(SendBudgetOptions{})
+	for range 3 {
+		testkit.NoError(t, b.TryReserve(1<<60))
+	}
+	if got := b.ReserveUpTo(100); got != 100 {
+		t.Errorf("got %d bytes, want 100", got)
+	}
+}
+
+func TestSendBudgetMetrics(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	b := NewSendBudget(SendBudgetOptions{Bytes: 1000, Registerer: registry})
+	b.TryReserve(700)
+	b.TryReserve(700)
+	got := map[string]float64{}
+	for _, family := range testkit.Must(registry.Gather())(t) {
+		got[family.GetName()] = family.Metric[0].GetGauge().GetValue() + family.Metric[0].GetCounter().GetValue()
+	}
+	if got["imagestreamer_download_bytes"] != 700 || got["imagestreamer_refused_downloads_total"] != 1 {
+		t.Errorf("got %v, want 700 bytes and one refusal", got)
+	}
+}
+
+// The collector runs before more is lent than the limit, counting what was released since it ran last.
+func TestSendBudgetCollects(t *testing.T) {
+	t.Parallel()
+	b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
+	b.TryReserve(600)
+	b.Release(600)
+	before := collections()
+	b.TryReserve(600)
+	if after := collections(); after == before || b.garbage != 0 {
+		t.Errorf("the collector ran %d times, %d bytes of garbage are left", after-before, b.garbage)
+	}
+	b.Return(600, 0)
+	if b.garbage != 0 {
+		t.Errorf("bytes that were not loaded count as %d bytes of garbage", b.garbage)
+	}
+}
