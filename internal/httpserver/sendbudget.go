@@ -27,8 +27,7 @@ type SendBudget struct {
 
 	mu       sync.Mutex
 	reserved int64
-	garbage  int64         // released since the collector ran
-	cycles   uint64        // of the collector, when garbage was last 0
+	garbage  int64         // released since collect was called
 	freed    chan struct{} // closed when bytes are released; nil while nobody waits
 }
 
@@ -45,7 +44,6 @@ func NewSendBudget(o SendBudgetOptions) *SendBudget {
 	b := &SendBudget{
 		limit:   cmp.Or(o.Bytes, math.MaxInt64),
 		maxWait: cmp.Or(o.MaxWait, 2*time.Second),
-		cycles:  collections(),
 		refused: auto.NewCounter(prometheus.CounterOpts{
 			Namespace: "imagestreamer", Name: "refused_downloads_total",
 			Help: "Answers and frames of streams that found no room within DOWNLOAD_LIMIT.",
@@ -148,20 +146,23 @@ func (b *SendBudget) lend(bytes int64) {
 	b.reserved += bytes
 }
 
-// collect makes sure that the collector has run since the garbage began to grow. It mostly has: while little is
-// reserved the heap is small, and is collected often. A run that was under way then may have missed some, so two count.
+// smallHeap is what the heap may hold besides the bytes that are reserved before the garbage is looked for in it.
+const smallHeap = 32 << 20
+
+// collect has the collector run if the garbage is still in the heap. It mostly is not: while little is reserved the heap
+// is small, and is collected often.
 func (b *SendBudget) collect() {
-	if collections() < b.cycles+2 {
+	if heapBytes() > b.reserved+smallHeap {
 		runtime.GC()
 	}
-	b.garbage, b.cycles = 0, collections()
+	b.garbage = 0
 }
 
-// collections returns how often the collector has run.
-func collections() uint64 {
-	sample := []runtimemetrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+// heapBytes returns how much memory live objects have, and dead ones that were not collected.
+func heapBytes() int64 {
+	sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	runtimemetrics.Read(sample)
-	return sample[0].Value.Uint64()
+	return int64(sample[0].Value.Uint64())
 }
 
 func (b *SendBudget) refuse() error {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
@@ -182,5 +183,87 @@ func TestQueueUnavailable(t *testing.T) {
 		q.fail(nil)
 		q.push("x", "another")
 		s.wantAt(t, "another", time.Now())
+	})
+}
+
+// A frame counts against the budget once, however many viewers it has, and until the last of them has got it. Then the
+// bytes of the engine have been given back, too.
+func TestFramesAreCounted(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		h := newTightHub(q, 1<<20)
+		var screens []*screen
+		for range 10 {
+			screens = append(screens, watch(t, h, "x", ViewerOptions{}))
+		}
+		slow := screens[0]
+		for _, s := range screens {
+			s.want(t, noData)
+		}
+		q.push("x", "image 1")
+		f, _ := h.feeds.Find("x")
+		first, _ := f.Latest()
+		reserved := func(what string, parts int64) {
+			t.Helper()
+			if got := h.reader.budget.Reserved(); got != parts*int64(len(first.Part)) {
+				t.Errorf("%s: got %d bytes reserved, want those of %d parts of %d", what, got, parts, len(first.Part))
+			}
+		}
+		for _, s := range screens[1:] {
+			s.want(t, "image 1")
+		}
+		reserved("one frame", 1)
+		if &first.Image.Data[0] != &first.Part[len(first.Part)-len(first.Image.Data)-len("\r\n"+openingLine)] {
+			t.Error("the image has bytes besides those of its part")
+		}
+		q.push("x", "image 2")
+		for _, s := range screens[1:] {
+			s.want(t, "image 2")
+		}
+		reserved("one viewer still gets the frame before", 2)
+		slow.want(t, "image 1")
+		synctest.Wait()
+		reserved("all viewers get the same frame", 1)
+		for _, s := range screens {
+			s.leave()
+			s.conn.Close()
+		}
+		synctest.Wait()
+		reserved("no viewers", 0)
+		if q.released != q.loads {
+			t.Errorf("%d images were loaded, %d released", q.loads, q.released)
+		}
+		if first.Retain() {
+			t.Error("a frame was retained after it was given up")
+		}
+	})
+}
+
+// A feed that finds no room for an image goes on with what it shows, and tries again at the next poll. A viewer that
+// comes meanwhile is told.
+func TestNoRoomForFrame(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		h := newTightHub(q, 10_000)
+		s := watch(t, h, "x", ViewerOptions{})
+		s.want(t, noData)
+		q.push("x", "image 1")
+		s.want(t, "image 1")
+		begun := time.Now()
+		h.reader.budget.ReserveUpTo(10_000) // others hold all the rest
+		q.push("x", "image 2")
+		q.push("y", "image")
+		s.wantAt(t, "image 1", begun.Add(pollPeriod)) // repeated
+		f, leave := h.Join("y")
+		defer leave()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*pollPeriod/2)
+		defer cancel()
+		full, ok := errors.AsType[*httpserver.Error](f.Ready(ctx))
+		if !ok || full.Status != 503 {
+			t.Errorf("a feed without room: got error %v, want 503", full)
+		}
+		h.reader.budget.Release(9_000)
+		s.want(t, "image 1") // of the second second, and held up by the reader until now
+		s.wantAt(t, "image 2", begun.Add(3*pollPeriod))
 	})
 }
