@@ -154,8 +154,8 @@ func TestDownloadLimitHoldsMemory(t *testing.T) {
 	eventually(t, func() bool { held, _ := downloads(p.Scrape(t), t); return held == 0 })
 }
 
-// What only a reader holds counts against MEMORY_LIMIT: pushes are refused while there is no room, and the memory of the
-// server stays bounded.
+// What only a reader holds counts against MEMORY_LIMIT: pushes are refused while there is no room, and the memory of
+// the server stays bounded.
 func TestMemoryLimitCountsReaders(t *testing.T) {
 	t.Parallel()
 	const limit = 64 << 20

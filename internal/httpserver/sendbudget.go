@@ -149,8 +149,8 @@ func (b *SendBudget) lend(bytes int64) {
 // smallHeap is what the heap may hold besides the bytes that are reserved before the garbage is looked for in it.
 const smallHeap = 32 << 20
 
-// collect has the collector run if the garbage is still in the heap. It mostly is not: while little is reserved the heap
-// is small, and is collected often.
+// collect has the collector run if the garbage is still in the heap. It mostly is not: while little is reserved the
+// heap is small, and is collected often.
 func (b *SendBudget) collect() {
 	if heapBytes() > b.reserved+smallHeap {
 		runtime.GC()
