@@ -2,8 +2,6 @@ package main
 
 import (
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/image-streamer/image-streamer/internal/config"
 	"github.com/image-streamer/image-streamer/internal/httpserver"
@@ -13,54 +11,33 @@ import (
 // maxStats bounds the sessions in one answer of /stats.
 const maxStats = 1000
 
-// sessionStats is one session in the answer of /stats.
-type sessionStats struct {
-	queue.Session
-	queue.Details
-}
-
 // handleStats lists the sessions that hold images, by id, from offset on. The totals are those of all sessions.
 func (s *server) handleStats(w http.ResponseWriter, r *http.Request) error {
 	offset, limit, err := pageOf(r)
 	if err != nil {
 		return err
 	}
-	sessions, err := s.queue.Sessions(r.Context())
-	if err != nil {
+	sessions, err := s.listing.Sessions(r.Context())
+	switch {
+	case r.Context().Err() != nil:
+		return httpserver.Aborted(errHungUp)
+	case err != nil:
 		return err
 	}
 	images := 0
 	for _, session := range sessions {
 		images += session.Len
 	}
-	slices.SortFunc(sessions, func(a, b queue.Session) int { return strings.Compare(a.ID, b.ID) })
 	from := min(offset, len(sessions))
-	page, err := s.describeSessions(r, sessions[from:min(from+limit, len(sessions))])
-	if err != nil {
-		return err
+	page := sessions[from:min(from+limit, len(sessions))]
+	if page == nil {
+		page = []queue.Session{} // its JSON is a list
 	}
 	return httpserver.WriteJSON(w, struct {
-		NumImages   int            `json:"numImages"`
-		NumSessions int            `json:"numSessions"`
-		Sessions    []sessionStats `json:"sessions"`
+		NumImages   int             `json:"numImages"`
+		NumSessions int             `json:"numSessions"`
+		Sessions    []queue.Session `json:"sessions"`
 	}{images, len(sessions), page})
-}
-
-// describeSessions adds the details to sessions. The result is never nil, so that its JSON is a list.
-func (s *server) describeSessions(r *http.Request, sessions []queue.Session) ([]sessionStats, error) {
-	ids := make([]string, len(sessions))
-	for i, session := range sessions {
-		ids[i] = session.ID
-	}
-	details, err := s.queue.Details(r.Context(), ids)
-	if err != nil {
-		return nil, err
-	}
-	stats := make([]sessionStats, len(sessions))
-	for i := range sessions {
-		stats[i] = sessionStats{sessions[i], details[i]}
-	}
-	return stats, nil
 }
 
 // pageOf returns the part of the list that a request asks for.

@@ -73,11 +73,18 @@ func withLog(log *slog.Logger) testOption { return func(s *testSetup) { s.log = 
 // withHandler answers every path by a handler of the test's own, with all that stands around the server's handlers.
 func withHandler(h httpserver.HandlerFunc) testOption { return func(s *testSetup) { s.handler = h } }
 
+// testBounds are the bounds of servers under test: /stats always shows what is there now.
+func testBounds() bounds {
+	b := defaults()
+	b.listing = 0
+	return b
+}
+
 // newTestServer starts a server with settings, on the queue of a harness.
 func newTestServer(t testing.TB, cfg config.Config, h *queuetest.Harness, options ...testOption) *testServer {
 	t.Helper()
 	setup := testSetup{
-		draining: context.Background(), bounds: defaults(), queue: h, log: slog.New(slog.DiscardHandler),
+		draining: context.Background(), bounds: testBounds(), queue: h, log: slog.New(slog.DiscardHandler),
 		registry: prometheus.NewRegistry(),
 	}
 	for _, change := range options {
@@ -280,7 +287,7 @@ func startBounded(t testing.TB, change func(*bounds), vars ...string) *program {
 	t.Helper()
 	cfg := testConfig(t, append([]string{"PORT=0"}, vars...)...)
 	return launch(t, func(ctx context.Context, log *testkit.Log) int {
-		b := defaults()
+		b := testBounds()
 		change(&b)
 		lines := logwriter.New(log)
 		defer lines.Close(time.Minute)

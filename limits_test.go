@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/image-streamer/image-streamer/internal/queue"
 	"github.com/image-streamer/image-streamer/internal/relaytest"
 )
 
@@ -54,7 +55,7 @@ func TestStatsPages(t *testing.T) {
 	} {
 		var got struct {
 			NumImages, NumSessions int
-			Sessions               []sessionStats
+			Sessions               []queue.Session
 		}
 		if err := json.Unmarshal([]byte(s.Get(t, "/stats"+row.query).WantStatus(t, 200).Text), &got); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,7 @@ import (
 type server struct {
 	queue   queue.Queue
 	waiters *queue.Waiters
+	listing *queue.Listing
 	hub     *live.Hub
 	budget  *ingest.Budget
 	viewers *viewerLimit
@@ -53,6 +54,7 @@ type bounds struct {
 	headers       time.Duration    // a client may take for the headers of a request
 	uploadWait    time.Duration    // an image may wait for bytes of UPLOAD_LIMIT
 	downloadWait  time.Duration    // an answer may wait for bytes of DOWNLOAD_LIMIT
+	listing       time.Duration    // all readers of /stats share a list of the sessions for so long
 	now           func() time.Time // decides whether a link has expired
 }
 
@@ -61,7 +63,8 @@ func defaults() bounds {
 		image: ingest.ImageRate(), stream: ingest.StreamRate(),
 		answer: 10 * time.Second, grace: 8 * time.Second, headers: 10 * time.Second,
 		uploadWait: 2 * time.Second, downloadWait: 2 * time.Second,
-		now: time.Now,
+		listing: time.Second,
+		now:     time.Now,
 	}
 }
 
@@ -84,6 +87,7 @@ func newServer(
 	return &server{
 		queue:   q,
 		waiters: queue.NewWaiters(q, poll),
+		listing: queue.NewListing(q, b.listing),
 		hub: live.NewHub(live.Options{
 			Reader: engine, Budget: downloads, Poll: poll, Log: log,
 			Encoder: live.Encoder{Type: cfg.MIMEType, NoData: noData.jpeg},

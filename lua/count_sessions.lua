@@ -3,12 +3,17 @@ count_sessions.lua: count the open sessions of one index shard.
 
 KEYS[1]  sessions  zset  is:{b}:sessions  session, scored by its end (Unix us)
 
-Returns  the sessions whose end has not come
+ARGV[1]  ttl       ms    of an image
+
+Returns  the sessions whose end has not come; those that the clock entered while it was ahead do not count
 
 Cost     O(log n).
 ]]
 
 local sessions = KEYS[1]
+local ttl = ARGV[1]
 
 local time = redis.call('TIME')
-return redis.call('ZCOUNT', sessions, string.format('(%.0f', time[1] * 1000000 + time[2]), '+inf')
+local now = time[1] * 1000000 + time[2]
+local last = now + 1000000 + ttl * 1250
+return redis.call('ZCOUNT', sessions, string.format('(%.0f', now), string.format('%.0f', last))

@@ -4,8 +4,8 @@ peek.lua: find an image of a session without taking it.
 The formats of members and of newest_taken are those of internal/redisqueue/keys.go.
 
 KEYS[1]  queue   zset  is:{b}:queue:<session>  members, scored by arrival (Unix us)
-KEYS[2]  meta    hash  is:{b}:meta:<session>   sequence; newest_taken: where the bytes of the session's newest image
-                                               are, once it was taken
+KEYS[2]  meta    hash  is:{b}:meta:<session>   sequence; newest: latest arrival (Unix us); newest_taken: where the bytes
+                                               of the session's newest image are, once it was taken
 
 ARGV[1]  images  text    key prefix of the bytes, is:{b}:image:
 ARGV[2]  ttl     ms      only images younger than this fit
@@ -16,6 +16,7 @@ ARGV[5]  taken   0 or 1  whether the newest image of the session fits also after
 
 Returns  "<sequence> <arrival> <behind> <size> <key>"  behind: live images that are newer; size in bytes
          ""                                            no image fits
+         "shift_clock"                                 the clock stepped back: run shift_clock.lua, then this again
 
 Derived  is:{b}:image:<id>, from ARGV[1] and the queue; the hash tag is that of KEYS.
          is:{b}:delivered:<id>, from newest_taken; the hash tag is that of KEYS.
@@ -28,14 +29,14 @@ local images, ttl, newest, after, taken = ARGV[1], ARGV[2], ARGV[3], ARGV[4], AR
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local cutoff = now - ttl * 1000
-local known = redis.call('HMGET', meta, 'sequence', 'newest_taken')
+local known = redis.call('HMGET', meta, 'sequence', 'newest_taken', 'newest')
+if tonumber(known[3] or 0) > now + 1000000 then return 'shift_clock' end
 after = tonumber(after)
 if after > tonumber(known[1] or 0) then after = 0 end
 
 local newest_taken = ''
 local sequence, arrival, key = string.match(known[2] or '', '^(%d+) (%d+) (.+)$')
-if taken == '1' and sequence == known[1] and tonumber(sequence) > after and
-  tonumber(arrival) > cutoff and tonumber(arrival) <= now + 1000000 then
+if taken == '1' and sequence == known[1] and tonumber(sequence) > after and tonumber(arrival) > cutoff then
   local size = redis.call('STRLEN', key)
   if size > 0 then newest_taken = string.format('%s %s 0 %d %s', sequence, arrival, size, key) end
 end

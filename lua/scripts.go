@@ -21,10 +21,10 @@ var (
 	Peek string
 	//go:embed stats.lua
 	Stats string
-	//go:embed session_details.lua
-	SessionDetails string
 	//go:embed count_sessions.lua
 	CountSessions string
+	//go:embed find_ahead.lua
+	FindAhead string
 	//go:embed shift_clock.lua
 	ShiftClock string
 )
@@ -32,14 +32,14 @@ var (
 // All returns the scripts by the names of their files.
 func All() map[string]string {
 	return map[string]string{
-		"push.lua":            Push,
-		"withdraw.lua":        Withdraw,
-		"pop.lua":             Pop,
-		"requeue.lua":         Requeue,
-		"peek.lua":            Peek,
-		"stats.lua":           Stats,
-		"session_details.lua": SessionDetails,
-		"count_sessions.lua":  CountSessions,
-		"shift_clock.lua":     ShiftClock,
+		"push.lua":           Push,
+		"withdraw.lua":       Withdraw,
+		"pop.lua":            Pop,
+		"requeue.lua":        Requeue,
+		"peek.lua":           Peek,
+		"stats.lua":          Stats,
+		"count_sessions.lua": CountSessions,
+		"find_ahead.lua":     FindAhead,
+		"shift_clock.lua":    ShiftClock,
 	}
 }

@@ -205,15 +205,15 @@ func TestFramesAreCounted(t *testing.T) {
 		first, _ := f.Latest()
 		reserved := func(what string, parts int64) {
 			t.Helper()
-			if got := h.reader.budget.Reserved(); got != parts*int64(len(first.Part)) {
-				t.Errorf("%s: got %d bytes reserved, want those of %d parts of %d", what, got, parts, len(first.Part))
+			if got := h.reader.budget.Reserved(); got != parts*int64(len(first.Part.bytes)) {
+				t.Errorf("%s: got %d bytes reserved, want those of %d parts of %d", what, got, parts, len(first.Part.bytes))
 			}
 		}
 		for _, s := range screens[1:] {
 			s.want(t, "image 1")
 		}
 		reserved("one frame", 1)
-		if &first.Image.Data[0] != &first.Part[len(first.Part)-len(first.Image.Data)-len("\r\n"+openingLine)] {
+		if &first.Image.Data[0] != &first.Part.bytes[first.Part.image] {
 			t.Error("the image has bytes besides those of its part")
 		}
 		q.push("x", "image 2")

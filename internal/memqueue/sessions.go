@@ -68,34 +68,22 @@ func (q *Queue) trim(s *sessionQueue) (dropped int) {
 func (q *Queue) Sessions(context.Context) ([]queue.Session, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.sweep()
+	now := q.sweep()
 	var sessions []queue.Session
 	for e := q.open.Front(); e != nil; e = e.Next() {
 		if s := e.Value.(*sessionQueue); s.queue.Len() > 0 {
-			sessions = append(sessions, queue.Session{ID: s.id, Len: s.queue.Len()})
+			sessions = append(sessions, s.describe(now))
 		}
 	}
 	return sessions, nil
 }
 
-// Details describes sessions.
-func (q *Queue) Details(_ context.Context, ids []string) ([]queue.Details, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	now := q.sweep()
-	details := make([]queue.Details, len(ids))
-	for i, id := range ids {
-		if s := q.sessions[id]; s != nil {
-			details[i] = s.details(now)
-		}
-	}
-	return details, nil
-}
-
-func (s *sessionQueue) details(now time.Time) queue.Details {
-	return queue.Details{
+func (s *sessionQueue) describe(now time.Time) queue.Session {
+	return queue.Session{
+		ID:      s.id,
+		Len:     s.queue.Len(),
 		Bytes:   s.bytes,
-		Age:     now.Sub(s.pushed).Seconds(),
+		Age:     queue.Seconds(now.Sub(s.pushed)),
 		Sent:    s.sequence - s.begin,
 		Taken:   s.taken,
 		Expired: s.sequence - s.begin - s.taken - s.dropped - int64(s.queue.Len()),

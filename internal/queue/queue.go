@@ -1,5 +1,5 @@
 // Package queue is the contract between the server and the engines that keep images, together with what can be
-// built on that contract for any engine: Get, Waiters, Subscribers, PerSession, Poll.
+// built on that contract for any engine: Get, Listing, Waiters, Subscribers, PerSession, Poll.
 //
 // Every engine gives the same promises. Images leave a session in the order in which they came, each to one consumer,
 // none at or past its expiry. A push that returns nil has stored its image once and whole; a push that fails has
@@ -82,8 +82,6 @@ type Subscriber interface {
 type Lister interface {
 	// Sessions lists the sessions that have live images, in any order.
 	Sessions(ctx context.Context) ([]Session, error)
-	// Details describes sessions, in the order of ids. A session that is not known has zero Details.
-	Details(ctx context.Context, ids []string) ([]Details, error)
 }
 
 var (
@@ -181,18 +179,19 @@ func Get(ctx context.Context, r Reader, session string, which Query) (Image, err
 	return Image{}, ErrEmpty
 }
 
-// Session is a session that has live images.
+// Session describes a session that has live images.
 type Session struct {
-	ID  string `json:"id"`
-	Len int    `json:"len"` // live images
-}
-
-// Details is what Session leaves out of one session.
-type Details struct {
+	ID      string  `json:"id"`
+	Len     int     `json:"len"`     // live images
 	Bytes   int64   `json:"bytes"`   // of the live images
-	Age     float64 `json:"age"`     // seconds since the newest image arrived
+	Age     float64 `json:"age"`     // seconds since the newest image arrived, see Seconds
 	Sent    int64   `json:"sent"`    // images stored since the session began
 	Taken   int64   `json:"taken"`   // images that consumers took
 	Expired int64   `json:"expired"` // images that nobody took in time
 	Dropped int64   `json:"dropped"` // images that gave way to a limit
+}
+
+// Seconds returns a time in seconds, to the millisecond: with three decimals at most when it is written.
+func Seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
 }

@@ -67,15 +67,21 @@ func (h *Harness) WantEmpty(t testing.TB, session string) {
 	}
 }
 
-// Len returns how many live images a session is listed with, 0 if it is not listed.
-func (h *Harness) Len(t testing.TB, session string) int {
+// Session returns what a session is listed with, nothing if it is not listed.
+func (h *Harness) Session(t testing.TB, session string) queue.Session {
 	t.Helper()
 	for _, s := range testkit.Must(h.Sessions(t.Context()))(t) {
 		if s.ID == session {
-			return s.Len
+			return s
 		}
 	}
-	return 0
+	return queue.Session{}
+}
+
+// Len returns how many live images a session is listed with, 0 if it is not listed.
+func (h *Harness) Len(t testing.TB, session string) int {
+	t.Helper()
+	return h.Session(t, session).Len
 }
 
 // WantFull pushes copies of an image to a new session until the engine is full, drains the session, and checks that the

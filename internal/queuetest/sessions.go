@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -71,9 +72,9 @@ func takesEveryID(t *testing.T, newHarness factory) {
 			t.Errorf("%s: the newest is %q, sequence %d", id, newest.Data, newest.Sequence)
 		}
 	}
-	for i, d := range testkit.Must(h.Details(t.Context(), ids))(t) {
-		if n := h.Len(t, ids[i]); n != 1 || d.Sent != 2 || d.Taken != 1 {
-			t.Errorf("%s: got length %d, %+v, want 1, and 1 of 2 taken", ids[i], n, d)
+	for _, id := range ids {
+		if s := h.Session(t, id); s.Len != 1 || s.Sent != 2 || s.Taken != 1 {
+			t.Errorf("%s: got %+v, want one image, and 1 of 2 taken", id, s)
 		}
 	}
 }
@@ -82,42 +83,40 @@ func takesEveryID(t *testing.T, newHarness factory) {
 func details(t *testing.T, newHarness factory) {
 	h, id := newHarness(t, Options{Limits: queue.Limits{Images: 5}}), session.New()
 	begun := time.Now()
-	want := func(what string, length int, age time.Duration, want queue.Details) {
+	want := func(what string, age time.Duration, want queue.Session) {
 		t.Helper()
-		if n := h.Len(t, id); n != length {
-			t.Errorf("%s: got length %d, want %d", what, n, length)
-		}
-		all := testkit.Must(h.Details(t.Context(), []string{session.New(), id}))(t)
-		if len(all) != 2 || all[0] != (queue.Details{}) {
-			t.Fatalf("%s: got %+v, want two, the first one of no session", what, all)
-		}
-		got := all[1]
+		got := h.Session(t, id)
 		least := age.Seconds() - 0.1 // the clock of the engine may be another one
 		if most := age.Seconds() + time.Since(begun).Seconds() + 1; got.Age < 0 || got.Age < least || got.Age > most {
 			t.Errorf("%s: got age %v, want from %v to %v", what, got.Age, least, most)
 		}
-		got.Age = 0
+		if text := strconv.FormatFloat(got.Age, 'f', -1, 64); len(text) > len(fmt.Sprintf("%.3f", got.Age)) {
+			t.Errorf("%s: got age %s, want milliseconds", what, text)
+		}
+		got.Age, want.ID = 0, id
 		if got != want {
 			t.Errorf("%s: got %+v, want %+v", what, got, want)
 		}
 	}
-	want("nothing", 0, 0, queue.Details{})
+	if got := h.Session(t, id); got != (queue.Session{}) {
+		t.Errorf("nothing: got %+v", got)
+	}
 	for range 7 {
 		h.PushImage(t, id, "ten bytes.")
 	}
-	want("7 sent, 2 gave way", 5, 0, queue.Details{Bytes: 50, Sent: 7, Dropped: 2})
+	want("7 sent, 2 gave way", 0, queue.Session{Len: 5, Bytes: 50, Sent: 7, Dropped: 2})
 	h.Take(t, id)
 	image := h.PopImage(t, id)
-	want("2 taken", 3, 0, queue.Details{Bytes: 30, Sent: 7, Taken: 2, Dropped: 2})
+	want("2 taken", 0, queue.Session{Len: 3, Bytes: 30, Sent: 7, Taken: 2, Dropped: 2})
 	image.Requeue()
 	testkit.Eventually(t, func() bool { return h.Len(t, id) == 4 })
-	want("one came back", 4, 0, queue.Details{Bytes: 40, Sent: 7, Taken: 1, Dropped: 2})
+	want("one came back", 0, queue.Session{Len: 4, Bytes: 40, Sent: 7, Taken: 1, Dropped: 2})
 	h.Elapse(h.TTL * 3 / 4)
 	h.PushImage(t, id, "five.")
 	h.Elapse(h.TTL / 2)
-	want("4 expired", 1, h.TTL/2, queue.Details{Bytes: 5, Sent: 8, Taken: 1, Dropped: 2, Expired: 4})
+	want("4 expired", h.TTL/2, queue.Session{Len: 1, Bytes: 5, Sent: 8, Taken: 1, Dropped: 2, Expired: 4})
 	if r := h.PushImage(t, id, "five."); r.Expired != 4 {
 		t.Errorf("the next push reports %d expired, want 4", r.Expired)
 	}
-	want("a new one", 2, 0, queue.Details{Bytes: 10, Sent: 9, Taken: 1, Dropped: 2, Expired: 4})
+	want("a new one", 0, queue.Session{Len: 2, Bytes: 10, Sent: 9, Taken: 1, Dropped: 2, Expired: 4})
 }

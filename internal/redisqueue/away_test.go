@@ -36,10 +36,6 @@ var calls = map[string]func(ctx context.Context, q *Queue, session string) error
 		_, err := q.Sessions(ctx)
 		return err
 	},
-	"Details": func(ctx context.Context, q *Queue, session string) error {
-		_, err := q.Details(ctx, []string{session})
-		return err
-	},
 	"countSessions": func(ctx context.Context, q *Queue, _ string) error { return q.countSessions(ctx) },
 	"Ping":          func(ctx context.Context, q *Queue, _ string) error { return q.Ping(ctx) },
 }

@@ -63,9 +63,111 @@ func (s stepped) wantNumbers(t *testing.T, from, to int) {
 // requeueOneByOne requeues deliveries in the order of places.
 func (s stepped) requeueOneByOne(t *testing.T, deliveries []*queue.Delivery, places []int) {
 	t.Helper()
-	for n, length := 0, s.Len(t, s.session); n < len(places); n++ {
+	queued := func() int { // also those that are ahead, which are not listed
+		return int(testkit.Must(s.q.rdb.ZCard(t.Context(), keysOf(s.session).queue(s.session)).Result())(t))
+	}
+	for n, length := 0, queued(); n < len(places); n++ {
 		deliveries[places[n]].Requeue()
-		testkit.Eventually(t, func() bool { return s.Len(t, s.session) == length+n+1 })
+		testkit.Eventually(t, func() bool { return queued() == length+n+1 })
+	}
+}
+
+// aheadOnce is a queue on a Redis whose clock was an hour ahead while images came to two sessions: "waiting" has one,
+// "taken" has none but for readers. The clock is right again.
+func aheadOnce(t *testing.T, limits queue.Limits) (h *harness, clock *redistest.Clock) {
+	t.Helper()
+	server, clock := redistest.Clocked(t)
+	h = openHarness(t, Options{Redis: at(server.Addr), Limits: limits})
+	clock.Move(t, time.Hour)
+	for _, session := range []string{"waiting", "taken"} {
+		h.PushImage(t, session, "image of "+session)
+	}
+	h.Take(t, "taken")
+	clock.Move(t, -time.Hour)
+	return h, clock
+}
+
+// wantNoImages checks that Redis holds no image at the end of their lives.
+func (h *harness) wantNoImages(t *testing.T) {
+	t.Helper()
+	var keys []string
+	for _, pattern := range []string{"is:*:image:*", "is:*:delivered:*", "is:*:queue:*"} {
+		for _, key := range testkit.Must(h.q.rdb.Keys(t.Context(), pattern).Result())(t) {
+			if h.q.rdb.PTTL(t.Context(), key).Val() > 0 { // not on its way out
+				keys = append(keys, key)
+			}
+		}
+	}
+	if len(keys) > 0 {
+		t.Errorf("past their lives there are %q", keys)
+	}
+}
+
+// Whoever asks first for a session whose images came while the clock was ahead, they live as long as images do.
+func TestClockWasAhead(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(t *testing.T, h *harness, session string){
+		"push": func(t *testing.T, h *harness, session string) { h.PushImage(t, session, "another") },
+		"pop and requeue": func(t *testing.T, h *harness, session string) {
+			d, err := h.Pop(t.Context(), session)
+			if (err == nil) != (session == "waiting") {
+				t.Errorf("pop of %s: got error %v", session, err)
+			}
+			if err == nil {
+				d.Requeue()
+				testkit.Eventually(t, func() bool { return h.Len(t, session) == 1 })
+			} else {
+				h.q.repairAhead(t.Context()) // an empty queue has nothing to repair for a pop
+			}
+		},
+		"find": func(t *testing.T, h *harness, session string) {
+			got := testkit.Must(queue.Get(t.Context(), h, session, queue.Newest))(t)
+			if rest := time.Until(got.Expires); string(got.Data) != "image of "+session || rest > h.TTL {
+				t.Errorf("got %q, which lives %s longer", got.Data, rest)
+			}
+		},
+		"nobody": func(t *testing.T, h *harness, _ string) { h.q.repairAhead(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, clock := aheadOnce(t, queue.Limits{})
+			for _, session := range []string{"waiting", "taken"} {
+				ask(t, h, session)
+			}
+			if n := h.Len(t, "waiting"); n == 0 {
+				t.Error("the repaired session is not listed")
+			}
+			clock.Move(t, h.TTL+time.Second)
+			for _, session := range []string{"waiting", "taken"} {
+				if got, err := queue.Get(t.Context(), h, session, queue.Newest); err != queue.ErrEmpty {
+					t.Errorf("past its life: found %q, error %v", got.Data, err)
+				}
+				h.WantEmpty(t, session)
+			}
+			h.wantNoImages(t)
+		})
+	}
+}
+
+// Sessions that were opened while the clock was ahead neither count nor are listed before they are repaired.
+func TestClockWasAheadForTheIndex(t *testing.T) {
+	t.Parallel()
+	h, clock := aheadOnce(t, queue.Limits{Sessions: 2})
+	if all := testkit.Must(h.Sessions(t.Context()))(t); len(all) > 0 {
+		t.Errorf("got %v, want none listed", all)
+	}
+	time.Sleep(countMaxAge) // what this process knows of the sessions it opened itself is over
+	h.PushImage(t, "new", "image")
+	h.q.repairAhead(t.Context())
+	if found := h.q.findAhead(t.Context()); len(found) > 0 {
+		t.Errorf("%q are ahead after their repair", found)
+	}
+	if n := h.Len(t, "waiting"); n != 1 {
+		t.Errorf("the repaired session is listed with %d images, want 1", n)
+	}
+	clock.Move(t, 2*h.TTL)
+	if all := testkit.Must(h.Sessions(t.Context()))(t); len(all) > 0 {
+		t.Errorf("past their lives: got %v, want none listed", all)
 	}
 }
 

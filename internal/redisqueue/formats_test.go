@@ -2,6 +2,7 @@ package redisqueue
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -215,15 +216,20 @@ func TestScriptsReadWhatGoBuilds(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		},
-		"session_details.lua": func(t *testing.T, f formats, _ callID, m member) {
-			got := testkit.Must(f.Details(t.Context(), []string{f.session}))(t)[0]
-			if got.Bytes != int64(len(image)) || got.Sent != m.sequence || got.Age < f.TTL.Seconds()/10 {
+		"stats.lua": func(t *testing.T, f formats, _ callID, m member) {
+			got := f.Session(t, f.session)
+			if got.Len != 1 || got.Bytes != int64(len(image)) || got.Sent != m.sequence ||
+				got.Age < f.TTL.Seconds()/10 {
 				t.Errorf("got %+v", got)
 			}
 		},
-		"stats.lua": func(t *testing.T, f formats, _ callID, m member) {
-			if n := f.Len(t, f.session); n != 1 {
-				t.Errorf("got length %d, want 1", n)
+		"find_ahead.lua": func(t *testing.T, f formats, _ callID, _ member) {
+			if found := f.q.findAhead(t.Context()); slices.Contains(found, f.session) {
+				t.Errorf("got %q, though the clock is right", found)
+			}
+			moveAhead(t, f.rdb, f.session, time.Hour)
+			if found := f.q.findAhead(t.Context()); !slices.Contains(found, f.session) {
+				t.Errorf("got %q, want the session", found)
 			}
 		},
 		"shift_clock.lua": func(t *testing.T, f formats, _ callID, m member) {

@@ -26,6 +26,12 @@ import (
 //	record         <call> <second> <reply>                 see record
 //	notification   <sequence> <arrival> <size> <id>        see notification; empty: an image came back
 //	newest_taken   <sequence> <arrival> <delivered key>    the newest image of the session, once it was taken
+//
+// All times are of the clock of Redis, which may be set. One rule tells what was written while the clock was ahead: an
+// arrival is later than now by more than a second, or the end of a session by more than a second and 1.25 TTLs, which
+// is as late as push.lua makes it. A second is for clocks that are adjusted all the time. push.lua, pop.lua and
+// peek.lua do nothing for a session that is ahead but have it repaired by shift_clock.lua, and run again; Queue repairs
+// those that nobody asks for. Until then stats.lua and count_sessions.lua take such sessions and images as over.
 type keys string
 
 // buckets is the number of index shards.

@@ -78,9 +78,8 @@ func TestACL(t *testing.T) {
 		t.Errorf("got image %d, want 3", got.Sequence)
 	}
 	newest := testkit.Must(queue.Get(t.Context(), h, session, queue.Newest))(t)
-	details := testkit.Must(h.Details(t.Context(), []string{session}))(t)
-	if newest.Sequence != 5 || details[0].Dropped != 2 {
-		t.Errorf("got newest %d, %+v", newest.Sequence, details)
+	if listed := h.Session(t, session); newest.Sequence != 5 || listed.Dropped != 2 {
+		t.Errorf("got newest %d, %+v", newest.Sequence, listed)
 	}
 	h.q.undoPush(session, h.q.calls.begin(keysOf(session)))
 	h.q.finish()

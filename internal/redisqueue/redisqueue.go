@@ -71,6 +71,7 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 		stop:     stop,
 	}
 	go q.prepare(ctx)
+	go q.repairClock(ctx)
 	return q
 }
 

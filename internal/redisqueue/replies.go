@@ -2,6 +2,7 @@ package redisqueue
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,47 +57,35 @@ func parsePeek(text string) (queue.Ref, error) {
 	}, nil
 }
 
-// parseStats adds the sessions in the reply of stats.lua to found. It returns the number of index entries that the
-// script has read.
-func parseStats(reply *redis.Cmd, found map[string]int) (read int, err error) {
+// parseStats reads the reply of stats.lua: the sessions of a slice, and where the next one begins. No error quotes the
+// reply, because it names sessions.
+func parseStats(reply *redis.Cmd) (sessions []queue.Session, next string, err error) {
+	const fields = 7 // of a session
 	values, err := reply.Slice()
 	if err != nil {
-		return 0, fmt.Errorf("stats.lua: %w", err)
+		return nil, "", fmt.Errorf("stats.lua: %w", err)
 	}
-	unexpected := fmt.Errorf("stats.lua: unexpected reply of %d values", len(values)) // the values name sessions
-	if len(values)%2 == 0 {
-		return 0, unexpected
+	unexpected := fmt.Errorf("stats.lua: unexpected reply of %d values", len(values))
+	if len(values)%fields != 1 {
+		return nil, "", unexpected
 	}
-	entries, ok := values[0].(int64)
-	for pair := values[1:]; len(pair) > 0; pair = pair[2:] {
-		session, isText := pair[0].(string)
-		images, isCount := pair[1].(int64)
-		ok = ok && isText && isCount
-		found[session] = int(images)
+	next, ok := values[0].(string)
+	for of := range slices.Chunk(values[1:], fields) {
+		session, isText := of[0].(string)
+		var n [fields]int64
+		for i := 1; i < fields; i++ {
+			number, isNumber := of[i].(int64)
+			n[i], ok = number, ok && isNumber
+		}
+		ok = ok && isText
+		live, sent, taken, dropped := n[1], n[4], n[5], n[6]
+		sessions = append(sessions, queue.Session{
+			ID: session, Len: int(live), Bytes: n[2], Age: queue.Seconds(time.Duration(n[3]) * time.Microsecond),
+			Sent: sent, Taken: taken, Expired: max(0, sent-taken-dropped-live), Dropped: dropped,
+		})
 	}
 	if !ok {
-		return 0, unexpected
+		return nil, "", unexpected
 	}
-	return int(entries), nil
-}
-
-// parseDetails reads the reply of session_details.lua for a number of sessions.
-func parseDetails(reply *redis.Cmd, sessions int) ([]queue.Details, error) {
-	n, err := reply.Int64Slice()
-	if err != nil {
-		return nil, fmt.Errorf("session_details.lua: %w", err)
-	}
-	if len(n) != 6*sessions {
-		return nil, fmt.Errorf("session_details.lua: unexpected reply of %d numbers for %d sessions", len(n), sessions)
-	}
-	details := make([]queue.Details, sessions)
-	for i := range details {
-		of := n[6*i : 6*i+6]
-		live, sent, taken, dropped := of[0], of[3], of[4], of[5]
-		details[i] = queue.Details{
-			Bytes: of[1], Age: float64(of[2]) / 1e6,
-			Sent: sent, Taken: taken, Expired: max(0, sent-taken-dropped-live), Dropped: dropped,
-		}
-	}
-	return details, nil
+	return sessions, next, nil
 }

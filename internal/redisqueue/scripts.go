@@ -3,7 +3,6 @@ package redisqueue
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -12,19 +11,19 @@ import (
 )
 
 var (
-	pushScript           = redis.NewScript(lua.Push)
-	withdrawScript       = redis.NewScript(lua.Withdraw)
-	popScript            = redis.NewScript(lua.Pop)
-	requeueScript        = redis.NewScript(lua.Requeue)
-	peekScript           = redis.NewScript(lua.Peek)
-	statsScript          = redis.NewScript(lua.Stats)
-	sessionDetailsScript = redis.NewScript(lua.SessionDetails)
-	countSessionsScript  = redis.NewScript(lua.CountSessions)
-	shiftClockScript     = redis.NewScript(lua.ShiftClock)
+	pushScript          = redis.NewScript(lua.Push)
+	withdrawScript      = redis.NewScript(lua.Withdraw)
+	popScript           = redis.NewScript(lua.Pop)
+	requeueScript       = redis.NewScript(lua.Requeue)
+	peekScript          = redis.NewScript(lua.Peek)
+	statsScript         = redis.NewScript(lua.Stats)
+	countSessionsScript = redis.NewScript(lua.CountSessions)
+	findAheadScript     = redis.NewScript(lua.FindAhead)
+	shiftClockScript    = redis.NewScript(lua.ShiftClock)
 
 	scripts = []*redis.Script{
-		pushScript, withdrawScript, popScript, requeueScript, peekScript, statsScript, sessionDetailsScript,
-		countSessionsScript, shiftClockScript,
+		pushScript, withdrawScript, popScript, requeueScript, peekScript, statsScript, countSessionsScript,
+		findAheadScript, shiftClockScript,
 	}
 )
 
@@ -145,38 +144,38 @@ func (q *Queue) sendPeek(ctx context.Context, p redis.Pipeliner, session string,
 	)
 }
 
-func (q *Queue) sendStats(ctx context.Context, p redis.Pipeliner, shard keys, skip int) *redis.Cmd {
+func (q *Queue) sendStats(ctx context.Context, p redis.Pipeliner, shard keys, after string) *redis.Cmd {
 	return p.EvalSha(
 		ctx, statsScript.Hash(),
 		[]string{
 			shard.sessions(),
 		},
 		shard.queue(""),
-		q.ttl.Milliseconds(),
-		skip,
-		statsPage,
-	)
-}
-
-func (q *Queue) sendSessionDetails(ctx context.Context, p redis.Pipeliner, shard keys, ids []string) *redis.Cmd {
-	return p.EvalSha(
-		ctx, sessionDetailsScript.Hash(),
-		[]string{
-			shard.sessions(),
-		},
-		shard.queue(""),
 		shard.meta(""),
 		q.ttl.Milliseconds(),
-		strings.Join(ids, " "),
+		after,
+		statsEntries,
 	)
 }
 
-func sendCountSessions(ctx context.Context, p redis.Pipeliner, shard keys) *redis.Cmd {
+func (q *Queue) sendCountSessions(ctx context.Context, p redis.Pipeliner, shard keys) *redis.Cmd {
 	return p.EvalSha(
 		ctx, countSessionsScript.Hash(),
 		[]string{
 			shard.sessions(),
 		},
+		q.ttl.Milliseconds(),
+	)
+}
+
+func (q *Queue) sendFindAhead(ctx context.Context, p redis.Pipeliner, shard keys) *redis.Cmd {
+	return p.EvalSha(
+		ctx, findAheadScript.Hash(),
+		[]string{
+			shard.sessions(),
+		},
+		q.ttl.Milliseconds(),
+		aheadSlice,
 	)
 }
 

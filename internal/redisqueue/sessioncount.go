@@ -66,7 +66,7 @@ func (q *Queue) countSessions(ctx context.Context) error {
 	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
 		for i, k := range bucketKeys {
-			shards[i] = sendCountSessions(ctx, pipeline, k)
+			shards[i] = q.sendCountSessions(ctx, pipeline, k)
 		}
 		_, err := pipeline.Exec(ctx)
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -11,37 +12,50 @@ import (
 )
 
 const (
-	// statsPage bounds the index entries that one run of stats.lua reads.
-	statsPage = 1000
-	// detailsPage bounds the sessions that one run of session_details.lua describes.
-	detailsPage = 200
+	// statsShards is the number of index shards that one slice of a list is read from.
+	statsShards = 4
+	// statsEntries bounds the entries of each shard in a slice. An entry costs Redis about 10 us, so a slice of 48 holds
+	// it for half a millisecond.
+	statsEntries = 12
+	// statsPause lies between two slices, for the calls of everybody else.
+	statsPause = time.Millisecond
 )
 
-// Sessions lists the sessions that have live images. It asks all index shards in one pipeline, and again those that
-// have more than a page.
-func (q *Queue) Sessions(ctx context.Context) ([]queue.Session, error) {
-	found := map[string]int{}
-	shards := bucketKeys[:]
-	for skip := 0; len(shards) > 0; skip += statsPage {
-		var err error
-		if shards, err = q.statsPages(ctx, shards, skip, found); err != nil {
-			return nil, fmt.Errorf("stats: %w", err)
-		}
-	}
-	sessions := make([]queue.Session, 0, len(found))
-	for id, images := range found {
-		sessions = append(sessions, queue.Session{ID: id, Len: images})
-	}
-	return sessions, nil
+// shardCursor is how far an index shard has been read.
+type shardCursor struct {
+	shard keys
+	after string // what stats.lua named as the begin of the next slice; "": all is read
 }
 
-// statsPages adds one page of each shard to found and returns the shards that have more.
-func (q *Queue) statsPages(ctx context.Context, shards []keys, skip int, found map[string]int) ([]keys, error) {
-	pages := make([]*redis.Cmd, len(shards))
-	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
+// Sessions lists the sessions that have live images. It reads the index in slices and awaits one before it asks for the
+// next, so that Redis serves other calls in between.
+func (q *Queue) Sessions(ctx context.Context) ([]queue.Session, error) {
+	var all []queue.Session
+	for shards := range slices.Chunk(bucketKeys[:], statsShards) {
+		cursors := make([]shardCursor, len(shards))
+		for i, shard := range shards {
+			cursors[i] = shardCursor{shard, "0"}
+		}
+		for len(cursors) > 0 {
+			slice, err := q.readSlice(ctx, cursors)
+			if err != nil {
+				return nil, fmt.Errorf("stats: %w", err)
+			}
+			all = append(all, slice...)
+			cursors = slices.DeleteFunc(cursors, func(c shardCursor) bool { return c.after == "" })
+			time.Sleep(statsPause)
+		}
+	}
+	return unique(all), nil
+}
+
+// readSlice returns the next sessions of some shards, and moves the cursors on.
+func (q *Queue) readSlice(ctx context.Context, cursors []shardCursor) (sessions []queue.Session, err error) {
+	replies := make([]*redis.Cmd, len(cursors))
+	err = q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
-		for i, k := range shards {
-			pages[i] = q.sendStats(ctx, pipeline, k, skip)
+		for i, c := range cursors {
+			replies[i] = q.sendStats(ctx, pipeline, c.shard, c.after)
 		}
 		_, err := pipeline.Exec(ctx)
 		return err
@@ -49,68 +63,28 @@ func (q *Queue) statsPages(ctx context.Context, shards []keys, skip int, found m
 	if err != nil {
 		return nil, err
 	}
-	var more []keys
-	for i, page := range pages {
-		read, err := parseStats(page, found)
-		if err != nil {
+	for i, reply := range replies {
+		var some []queue.Session
+		if some, cursors[i].after, err = parseStats(reply); err != nil {
 			return nil, err
 		}
-		if read == statsPage {
-			more = append(more, shards[i])
-		}
+		sessions = append(sessions, some...)
 	}
-	return more, nil
+	return sessions, nil
 }
 
-// detailsQuery asks one index shard for the details of some of its sessions.
-type detailsQuery struct {
-	shard  keys
-	places []int // of the sessions in the list of ids
-	reply  *redis.Cmd
-}
-
-// Details describes sessions, in the order of ids.
-func (q *Queue) Details(ctx context.Context, ids []string) ([]queue.Details, error) {
-	queries := detailsQueries(ids)
-	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
-		pipeline := q.rdb.Pipeline()
-		for i := range queries {
-			some := make([]string, len(queries[i].places))
-			for n, place := range queries[i].places {
-				some[n] = ids[place]
-			}
-			queries[i].reply = q.sendSessionDetails(ctx, pipeline, queries[i].shard, some)
-		}
-		_, err := pipeline.Exec(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("details: %w", err)
+// unique removes all but the last entry of each session. A session to which an image comes while its shard is read
+// moves to the end of the shard, and is met there again.
+func unique(all []queue.Session) []queue.Session {
+	last := make(map[string]int, len(all))
+	for i, s := range all {
+		last[s.ID] = i
 	}
-	all := make([]queue.Details, len(ids))
-	for _, query := range queries {
-		some, err := parseDetails(query.reply, len(query.places))
-		if err != nil {
-			return nil, fmt.Errorf("details: %w", err)
-		}
-		for n, place := range query.places {
-			all[place] = some[n]
+	kept := all[:0]
+	for i, s := range all {
+		if last[s.ID] == i {
+			kept = append(kept, s)
 		}
 	}
-	return all, nil
-}
-
-// detailsQueries groups sessions by index shard, a page at most in each group.
-func detailsQueries(ids []string) (queries []detailsQuery) {
-	shards := map[keys][]int{}
-	for place, id := range ids {
-		k := keysOf(id)
-		shards[k] = append(shards[k], place)
-	}
-	for k, places := range shards {
-		for page := range slices.Chunk(places, detailsPage) {
-			queries = append(queries, detailsQuery{shard: k, places: page})
-		}
-	}
-	return queries
+	return kept
 }

@@ -193,7 +193,8 @@ func (r Response) WantStatus(t testing.TB, want int) Response {
 // IsNoData reports whether the answer is that of an empty queue.
 func (r Response) IsNoData() bool { return r.Header.Get("X-No-Data") == "true" }
 
-// StatsLen returns how many images of a session /stats shows.
+// StatsLen returns how many images of a session /stats shows. Its first answer is fresh, a later one may be a second
+// old.
 func (c *Client) StatsLen(t testing.TB, session string) int {
 	t.Helper()
 	var stats struct {
