@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,7 +149,15 @@ func BenchmarkStats(b *testing.B) {
 		fillSessions(b, server)
 		took, scripts := timeStats(b, server)
 		measure := fmt.Sprintf("/stats, %d sessions, %s", manySessions, engine)
-		reportIn(b, engine+"/answer", result{measure: measure, unit: "ms", ours: median(took), most: 50})
+		reportIn(b, engine+"/answer", result{measure: measure, unit: "ms", ours: median(took), most: 1000})
+		alone := pushLatency(b, server)
+		stop := readStats(b, server, 16)
+		beside := pushLatency(b, server)
+		stop()
+		reportIn(b, engine+"/push", result{
+			measure: measure + ": push beside 16 readers, of a push without", unit: "x",
+			ours: median(beside) / median(alone), most: 3,
+		})
 		if engine == "redis" {
 			reportIn(b, engine+"/script", result{
 				measure: measure + ": slowest script of a call", unit: "ms", ours: median(scripts), most: 2,
@@ -173,7 +183,45 @@ func fillSessions(b *testing.B, server *child) {
 	})
 }
 
-// timeStats returns how long each of 31 calls of /stats took, and on Redis the slowest script of each, in ms.
+// pushLatency returns how long each of 1000 pushes took, in ms.
+func pushLatency(b *testing.B, server *child) (took []float64) {
+	b.Helper()
+	c := dialClient(b, server.addr, "session-0", 1<<10, false)
+	for range 1000 {
+		from := time.Now()
+		if err := c.push(); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, float64(time.Since(from).Microseconds())/1000)
+	}
+	return took
+}
+
+// readStats has so many clients read /stats twenty times a second each, until stop is called.
+func readStats(b *testing.B, server *child, readers int) (stop func()) {
+	b.Helper()
+	var all sync.WaitGroup
+	var over atomic.Bool
+	for range readers {
+		c := dialClient(b, server.addr, "x", 1, false)
+		all.Go(func() {
+			for !over.Load() {
+				if _, err := c.exchange(getStats); err != nil {
+					b.Error(err)
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+	}
+	return func() { over.Store(true); all.Wait() }
+}
+
+// getStats asks for the totals of /stats: what is measured is the list, not its JSON.
+var getStats = []byte("GET /stats?limit=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+// timeStats returns how long each of 5 calls of /stats took, and on Redis the slowest script of each, in ms. A pause
+// between them lets the list grow stale.
 func timeStats(b *testing.B, server *child) (took, scripts []float64) {
 	b.Helper()
 	rdb, ctx := server.redis, b.Context()
@@ -182,7 +230,8 @@ func timeStats(b *testing.B, server *child) (took, scripts []float64) {
 		rdb.ConfigSet(ctx, "slowlog-log-slower-than", "20")
 	}
 	c := dialClient(b, server.addr, "x", 1, false)
-	for range 31 {
+	for range 5 {
+		time.Sleep(1100 * time.Millisecond)
 		if rdb != nil {
 			rdb.SlowLogReset(ctx)
 		}
