@@ -14,33 +14,52 @@ import (
 // Buffer returns a buffer for an image that will be pushed. Push takes the buffer back.
 func (q *Queue) Buffer(size int) []byte { return q.buffers.get(size) }
 
-// Push appends an image to a session. A push that would open a session is refused by push.lua until the number of
-// sessions is known to be below the limit: then the sessions are counted, and the push is made again.
+// Push appends an image to a session. It may open the session if it has a place for one more. Where places are scarce
+// it has none at first: then push.lua refuses an image that would open a session, and pushNew looks for a place.
 func (q *Queue) Push(ctx context.Context, session string, image []byte) (queue.Receipt, error) {
 	defer q.buffers.put(image)
-	r, opened, err := q.push(ctx, session, image, q.sessions.allows(q.limits.Sessions))
-	if err != queue.ErrTooManySessions {
-		if opened {
-			q.sessions.open()
-		}
-		return r, err
+	reserved, opened := q.sessions.tryReserve()
+	if reserved {
+		return q.pushReserved(ctx, session, image)
 	}
-	if q.sessions.mayRecount() {
-		if err := q.countSessions(ctx); err != nil {
-			return queue.Receipt{}, err
-		}
-	}
-	if !q.sessions.allows(q.limits.Sessions) {
-		return queue.Receipt{}, queue.ErrTooManySessions
-	}
-	r, opened, err = q.push(ctx, session, image, true)
-	if opened {
-		q.sessions.open()
+	r, _, err := q.push(ctx, session, image, false)
+	if err == queue.ErrTooManySessions {
+		return q.pushNew(ctx, session, image, opened)
 	}
 	return r, err
 }
 
-// push stores an image. Unless mayOpen is set, the session has to be open already.
+// pushNew pushes an image that would open its session, unless another push has done that since this process had opened
+// so many. One such push at a time counts the sessions and then opens one, so that a process never exceeds the limit.
+func (q *Queue) pushNew(ctx context.Context, session string, image []byte, opened int) (queue.Receipt, error) {
+	if err := q.sessions.takeTurn(ctx); err != nil {
+		return queue.Receipt{}, err
+	}
+	defer q.sessions.endTurn()
+	if !q.sessions.isFull() {
+		if err := q.countSessions(ctx); err != nil {
+			return queue.Receipt{}, err
+		}
+	}
+	switch {
+	case q.sessions.reserve():
+		return q.pushReserved(ctx, session, image)
+	case q.sessions.isOpenedSince(opened):
+		r, _, err := q.push(ctx, session, image, false)
+		return r, err
+	}
+	return queue.Receipt{}, queue.ErrTooManySessions
+}
+
+// pushReserved pushes an image with a place for its session, and gives the place back if the session was open already.
+func (q *Queue) pushReserved(ctx context.Context, session string, image []byte) (queue.Receipt, error) {
+	r, opened, err := q.push(ctx, session, image, true)
+	q.sessions.settle(opened)
+	return r, err
+}
+
+// push stores an image. Unless mayOpen is set, the session has to be open already. opened reports whether the image has
+// opened it, or may have.
 func (q *Queue) push(
 	ctx context.Context, session string, image []byte, mayOpen bool,
 ) (r queue.Receipt, opened bool, err error) {
@@ -65,17 +84,18 @@ func (q *Queue) push(
 		},
 	})
 	stored := err == nil && r.Sequence > 0
-	if !stored && id.client.unanswered > 0 {
+	unknown := !stored && id.client.unanswered > 0 // an attempt may have stored the image, or could still store it
+	if unknown {
 		q.metrics.unknown.Inc()
-		q.undoPush(session, id) // an attempt may have stored the image, or could still store it
+		q.undoPush(session, id)
 	} else {
 		q.calls.end(id)
 	}
 	switch {
 	case err != nil:
-		return r, false, fmt.Errorf("push: %w", err)
+		return queue.Receipt{}, unknown, fmt.Errorf("push: %w", err)
 	case !stored:
-		return r, false, queue.ErrTooManySessions
+		return queue.Receipt{}, unknown, queue.ErrTooManySessions
 	}
 	q.cleaner.freeRetained(session, r.Sequence)
 	return r, opened, nil

@@ -64,7 +64,7 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 		metrics:  newMetrics(o.Registerer, rdb),
 		calls:    calls,
 		buffers:  new(buffers),
-		sessions: new(sessionCount),
+		sessions: newSessionCount(o.Limits.Sessions),
 		cleaner:  newCleaner(rdb, o.TTL, o.Log),
 		undoer:   newUndoer(rdb, calls, o.TTL, o.Log),
 		pubsub:   newPubsub(rdb),

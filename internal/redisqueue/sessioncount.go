@@ -7,61 +7,126 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
 const (
-	// countMaxAge is how long a count of the sessions is used. Other servers may open sessions in that time, so that
-	// there can be a few more than the limit.
+	// countMaxAge is how long places are given out by a count of the sessions.
 	countMaxAge = time.Second
 
-	// recountAfter is how old a count has to be before it is repeated for a push that would exceed the limit. Without it
-	// each of many such pushes would count again.
+	// recountAfter is how old a count that found no place has to be before it is repeated. Without it each of many
+	// pushes that would exceed the limit would count again.
 	recountAfter = 100 * time.Millisecond
+
+	// countShare is the part of the free places, one in so many, that a process gives out by one count. Other servers
+	// count too, and do not see what this one is about to open.
+	countShare = 100
 )
 
 // sessionCount is what a process knows of the number of open sessions. The index is sharded over buckets, so no single
-// script can count all sessions.
+// script can count all sessions. A push may open a session if it holds a place, which is reserved before the push and
+// given back if the push did not use it.
 type sessionCount struct {
-	mu      sync.Mutex
-	counted time.Time // zero: never
-	found   int       // at that time
-	opened  int       // since then, by this process
+	limit int           // 0: none
+	turn  chan struct{} // holds a value while a push counts the sessions and opens one
+
+	mu       sync.Mutex
+	counted  time.Time // when the last count began; zero: never
+	found    int       // at that time
+	opened   int       // by this process, ever
+	before   int       // how many of those before the last count began
+	reserved int       // places of pushes that are under way
 }
 
-// allows reports whether one more session may be opened. It returns false while the count is stale, so the caller
-// recounts first.
-func (c *sessionCount) allows(limit int) bool {
-	if limit == 0 {
-		return true
+func newSessionCount(limit int) *sessionCount {
+	return &sessionCount{limit: limit, turn: make(chan struct{}, 1)}
+}
+
+// tryReserve takes a place if there are plenty. opened is for isOpenedSince.
+func (c *sessionCount) tryReserve() (ok bool, opened int) {
+	if c.limit == 0 {
+		return true, 0
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Since(c.counted) < countMaxAge && c.found+c.opened < limit
+	given := c.opened - c.before + c.reserved
+	ok = time.Since(c.counted) < countMaxAge && given < (c.limit-c.found)/countShare
+	if ok {
+		c.reserved++
+	}
+	return ok, c.opened
 }
 
-// mayRecount reports whether the count is old enough to be repeated.
-func (c *sessionCount) mayRecount() bool {
+// reserve takes a place if there is one. The caller has counted just before.
+func (c *sessionCount) reserve() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Since(c.counted) > recountAfter
+	if c.found+c.opened-c.before+c.reserved >= c.limit {
+		return false
+	}
+	c.reserved++
+	return true
 }
 
-// open counts a session that this process has opened.
-func (c *sessionCount) open() {
+// settle ends a reservation: a session was opened by it, or its place is free again.
+func (c *sessionCount) settle(opened bool) {
+	if c.limit == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.opened++
+	c.reserved--
+	if opened {
+		c.opened++
+	}
 }
 
-// set notes a fresh count.
-func (c *sessionCount) set(found int) {
+// isFull reports whether a recent count has found no place.
+func (c *sessionCount) isFull() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.counted, c.found, c.opened = time.Now(), found, 0
+	return time.Since(c.counted) < recountAfter && c.found+c.opened-c.before >= c.limit
 }
+
+// isOpenedSince reports whether this process has opened a session since tryReserve.
+func (c *sessionCount) isOpenedSince(opened int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.opened > opened
+}
+
+// begin starts a count, and returns what set needs at its end.
+func (c *sessionCount) begin() (begun time.Time, opened int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now(), c.opened
+}
+
+// set notes a count. The sessions that were opened while it ran count once more, since it may have missed them.
+func (c *sessionCount) set(begun time.Time, opened, found int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counted, c.before, c.found = begun, opened, found
+}
+
+// takeTurn waits until no other push of this process opens a session by a count of its own.
+func (c *sessionCount) takeTurn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait to open a session: %w: %w", queue.ErrUnavailable, ctx.Err())
+	}
+}
+
+func (c *sessionCount) endTurn() { <-c.turn }
 
 // countSessions counts the sessions of all index shards.
 func (q *Queue) countSessions(ctx context.Context) error {
+	begun, opened := q.sessions.begin()
 	shards := make([]*redis.Cmd, buckets)
 	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
@@ -82,6 +147,6 @@ func (q *Queue) countSessions(ctx context.Context) error {
 		}
 		found += n
 	}
-	q.sessions.set(found)
+	q.sessions.set(begun, opened, found)
 	return nil
 }
