@@ -69,9 +69,9 @@ func (s *server) handleHealth(w http.ResponseWriter, _ *http.Request) error {
 	return httpserver.WriteText(w, "ok\n")
 }
 
-// handleReady answers 200 if the queue answers.
+// handleReady answers 200 if the queue stores images.
 func (s *server) handleReady(w http.ResponseWriter, r *http.Request) error {
-	if err := s.queue.Ping(r.Context()); err != nil {
+	if err := s.queue.Ready(r.Context()); err != nil {
 		return err
 	}
 	return httpserver.WriteText(w, "ok\n")

@@ -92,10 +92,12 @@ func TestTwoServersOneRedis(t *testing.T) {
 	}
 }
 
-// wantAway checks that every request that needs Redis is refused within 3 seconds, and that the process serves.
+// wantAway checks that every request that needs Redis is refused within 3 seconds, and that the process serves. It
+// waits for /readyz first, which remembers its answer for a second.
 func (p *program) wantAway(t *testing.T, id string) {
 	t.Helper()
 	p.Get(t, "/healthz").WantStatus(t, 200)
+	testkit.Eventually(t, func() bool { return p.Get(t, "/readyz").StatusCode == 503 })
 	testkit.Eventually(t, func() bool { // a list from before is still shared
 		return p.Get(t, "/stats").StatusCode != 200
 	})
@@ -219,5 +221,50 @@ func TestOutOfMemory(t *testing.T) {
 					got.Header.Get("X-Sequence"), held+1)
 			}
 		})
+	}
+}
+
+// A Redis that takes no writes for long, here for lack of replicas, refuses pushes and pops as if it were away, and
+// serves what only reads. Nothing is lost.
+func TestRedisTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	r := redistest.Own(t)
+	rdb, id := r.Client(t), session.New()
+	p := startServer(t, "", "REDIS_HOST="+r.Addr)
+	p.Do(t, "POST", "/image/"+id, strings.NewReader("before")).WantStatus(t, 200)
+	testkit.Must(rdb.ConfigSet(t.Context(), "min-replicas-to-write", "1").Result())(t)
+	testkit.Eventually(t, func() bool { return p.Get(t, "/readyz").StatusCode == 503 })
+	var all sync.WaitGroup
+	for _, route := range []string{"POST /image/" + id, "POST /imageForm/" + id, "GET /image/" + id, "GET /readyz"} {
+		all.Go(func() {
+			method, path, _ := strings.Cut(route, " ")
+			got := p.Do(t, method, path, strings.NewReader(relaytest.Form("image")), "Content-Type: "+relaytest.FormType)
+			if retry := got.Header.Get("Retry-After"); got.StatusCode != http.StatusServiceUnavailable || retry != "1" {
+				t.Errorf("%s: got status %d, Retry-After %q, want 503, 1", route, got.StatusCode, retry)
+			}
+		})
+	}
+	all.Wait()
+	for _, path := range []string{"/snapshot/" + id, "/stats", "/healthz"} {
+		p.Get(t, path).WantStatus(t, 200)
+	}
+	testkit.Must(rdb.ConfigSet(t.Context(), "min-replicas-to-write", "0").Result())(t)
+	testkit.Eventually(t, func() bool { return p.Get(t, "/readyz").StatusCode == 200 })
+	if got := p.Get(t, "/image/"+id).WantStatus(t, 200); got.Text != "before" || got.Header.Get("X-Queue-Length") != "0" {
+		t.Errorf("got %q, headers %v, want the one image", got.Text, got.Header)
+	}
+}
+
+// The log says why Redis refuses the server, and keeps the password.
+func TestWrongRedisPassword(t *testing.T) {
+	t.Parallel()
+	r := redistest.Own(t)
+	rdb := r.Client(t)
+	testkit.Must(rdb.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all").Result())(t)
+	p := startServer(t, "", "REDIS_HOST=redis://app:mistaken@"+r.Addr)
+	p.Get(t, "/image/"+session.New()).WantStatus(t, http.StatusServiceUnavailable)
+	p.log.Await(t, "pop: the queue does not answer: WRONGPASS")
+	if log := p.log.String(); strings.Contains(log, "mistaken") || strings.Contains(log, "unexpected type") {
+		t.Errorf("got the log %s", log)
 	}
 }

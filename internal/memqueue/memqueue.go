@@ -109,8 +109,8 @@ func (q *Queue) Describe() string {
 	return fmt.Sprintf("embedded, %s at most, lost at exit", humanize.IBytes(uint64(q.memoryLimit)))
 }
 
-// Ping returns nil.
-func (q *Queue) Ping(context.Context) error { return nil }
+// Ready returns nil.
+func (q *Queue) Ready(context.Context) error { return nil }
 
 // Buffer returns a buffer with no spare capacity: the image will be stored in it.
 func (q *Queue) Buffer(size int) []byte { return make([]byte, size) }

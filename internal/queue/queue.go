@@ -25,8 +25,8 @@ type Queue interface {
 	Reader
 	Lister
 
-	// Ping returns an error that wraps ErrUnavailable if the engine does not answer.
-	Ping(ctx context.Context) error
+	// Ready returns an error that wraps ErrUnavailable unless the engine stores images, as far as it has room for them.
+	Ready(ctx context.Context) error
 	// Describe names the engine for the log, without secrets.
 	Describe() string
 	// Close ends the engine. Every delivery has to be ended before.

@@ -56,8 +56,8 @@ const background = 100 * time.Millisecond
 // answers checks what needs no image.
 func answers(t *testing.T, newHarness factory) {
 	h := newHarness(t, Options{TTL: time.Minute})
-	if err := h.Ping(t.Context()); err != nil {
-		t.Errorf("ping: got error %v", err)
+	if err := h.Ready(t.Context()); err != nil {
+		t.Errorf("ready: got error %v", err)
 	}
 	if h.Describe() == "" {
 		t.Error("got no description")

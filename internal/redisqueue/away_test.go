@@ -37,12 +37,13 @@ var calls = map[string]func(ctx context.Context, q *Queue, session string) error
 		return err
 	},
 	"countSessions": func(ctx context.Context, q *Queue, _ string) error { return q.countSessions(ctx) },
-	"Ping":          func(ctx context.Context, q *Queue, _ string) error { return q.Ping(ctx) },
+	"Ready":         func(ctx context.Context, q *Queue, _ string) error { return q.Ready(ctx) },
 }
 
-// wantUnavailable checks that every call fails.
+// wantUnavailable checks that every call fails. It waits for Ready first, which remembers its answer for a second.
 func (h *harness) wantUnavailable(t *testing.T, session string) {
 	t.Helper()
+	testkit.Eventually(t, func() bool { return h.Ready(t.Context()) != nil })
 	var all sync.WaitGroup
 	for name, call := range calls {
 		all.Go(func() {
@@ -54,11 +55,11 @@ func (h *harness) wantUnavailable(t *testing.T, session string) {
 	all.Wait()
 }
 
-// wantAvailable checks that every call soon succeeds or finds nothing. It waits for Ping first: after many failures
-// go-redis tries to connect only once in a second, and Ping is not repeated.
+// wantAvailable checks that every call soon succeeds or finds nothing. It waits for Ready first: after many failures
+// go-redis tries to connect only once in a second, and Ready asks only once in a second.
 func (h *harness) wantAvailable(t *testing.T, session string) {
 	t.Helper()
-	testkit.Eventually(t, func() bool { return h.Ping(t.Context()) == nil })
+	testkit.Eventually(t, func() bool { return h.Ready(t.Context()) == nil })
 	for name, call := range calls {
 		if err := call(t.Context(), h.q, session); err != nil && !errors.Is(err, queue.ErrEmpty) {
 			t.Errorf("%s: got error %v", name, err)
@@ -116,4 +117,19 @@ func TestCallsFailInTime(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Nothing of a queue runs after Close, also while Redis does not answer.
+func TestCloseWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := openFake(t, silentRedis())
+		time.Sleep(time.Millisecond) // prepare waits for Redis
+		h.q.Close()
+		closed := time.Now()
+		h.q.background.Wait()
+		if late := time.Since(closed); late > 0 {
+			t.Errorf("something ran for %s after Close", late)
+		}
+	})
 }

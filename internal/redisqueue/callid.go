@@ -60,6 +60,12 @@ type callIDs struct {
 
 func newCallIDs() *callIDs { return &callIDs{prefix: rand.Text()[:8], idle: map[keys][]*client{}} }
 
+// reserved returns a call of a client of its own, which changes nothing and is never undone.
+func (cs *callIDs) reserved() callID {
+	name := cs.prefix + "0" // the others count from 1
+	return callID{&client{name: name, wire: []byte(name)}, 1}
+}
+
 // begin starts a call of an idle client, to a session of a bucket.
 func (cs *callIDs) begin(bucket keys) callID {
 	cs.mu.Lock()

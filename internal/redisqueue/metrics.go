@@ -20,6 +20,7 @@ var callBuckets = []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1
 type metrics struct {
 	repeats, unknown             prometheus.Counter
 	push, pop, look, read, stats callMetrics // by the value of the label call; look: Find, read: Load
+	ready                        callMetrics
 }
 
 // callMetrics has the series of one kind of call.
@@ -52,6 +53,7 @@ func newMetrics(registerer prometheus.Registerer, rdb redis.UniversalClient) *me
 			Help: "Pushes and pops that Redis may have run without an answer; they are undone later.",
 		}),
 		push: call("push"), pop: call("pop"), look: call("look"), read: call("read"), stats: call("stats"),
+		ready: call("ready"),
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// checkName is the session that checks of Redis use. No other has a slash in its name.
+const checkName = "/check"
+
 // prepare loads the scripts as soon as Redis answers, and logs what is wrong with Redis. The server does not wait for
 // that.
 func (q *Queue) prepare(ctx context.Context) {
@@ -44,8 +47,7 @@ func (q *Queue) checkPermissions(ctx context.Context) (missing []string, err err
 	} else if err != nil {
 		return nil, err
 	}
-	const name = "check:permissions" // no session has a colon
-	commands := usedCommands(bucketKeys[0], name)
+	commands := usedCommands(bucketKeys[0], checkName)
 	pipeline := q.rdb.Pipeline()
 	for _, args := range commands {
 		pipeline.Do(ctx, args...)
@@ -59,7 +61,7 @@ func (q *Queue) checkPermissions(ctx context.Context) (missing []string, err err
 			return nil, fmt.Errorf("check permissions: %w", err)
 		}
 	}
-	if !q.maySubscribe(ctx, bucketKeys[0].notify(name)) {
+	if !q.maySubscribe(ctx, bucketKeys[0].notify(checkName)) {
 		missing = append(missing, "subscribe")
 	}
 	slices.Sort(missing)

@@ -83,7 +83,7 @@ func TestACL(t *testing.T) {
 	}
 	h.q.undoPush(session, h.q.calls.begin(keysOf(session)))
 	h.q.finish()
-	err, text := h.Ping(t.Context()), logged.String()
+	err, text := h.Ready(t.Context()), logged.String()
 	if err != nil || strings.Contains(text, "ERROR") || strings.Contains(text, "not everything") {
 		t.Errorf("got error %v, log %s", err, text)
 	}

@@ -10,8 +10,8 @@ package redisqueue
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +44,10 @@ type Queue struct {
 	cleaner  *cleaner
 	undoer   *undoer
 	pubsub   *pubsub
-	stop     context.CancelFunc
+	ready    *shared
+
+	stop       context.CancelFunc
+	background sync.WaitGroup // of what stop ends
 }
 
 var (
@@ -68,10 +71,11 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 		cleaner:  newCleaner(rdb, o.TTL, o.Log),
 		undoer:   newUndoer(rdb, calls, o.TTL, o.Log),
 		pubsub:   newPubsub(rdb),
+		ready:    &shared{maxAge: time.Second},
 		stop:     stop,
 	}
-	go q.prepare(ctx)
-	go q.repairClock(ctx)
+	q.background.Go(func() { q.prepare(ctx) })
+	q.background.Go(func() { q.repairClock(ctx) })
 	return q
 }
 
@@ -80,6 +84,7 @@ func (q *Queue) Close() {
 	q.stop()
 	q.finish()
 	q.pubsub.close()
+	q.background.Wait()
 	q.rdb.Close()
 }
 
@@ -107,13 +112,3 @@ func (q *Queue) flush(ctx context.Context) (left int) {
 
 // Describe names the engine for the log.
 func (q *Queue) Describe() string { return "redis" }
-
-// Ping returns an error that wraps queue.ErrUnavailable if Redis does not answer.
-func (q *Queue) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	if err := q.rdb.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping: %w: %w", queue.ErrUnavailable, err)
-	}
-	return nil
-}

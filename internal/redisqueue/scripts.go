@@ -44,7 +44,13 @@ func loadScripts(ctx context.Context, rdb redis.UniversalClient) error {
 func (q *Queue) sendPush(
 	ctx context.Context, p redis.Pipeliner, session string, id callID, image []byte, mayOpen bool,
 ) (*redis.StatusCmd, *redis.Cmd) {
-	k := keysOf(session)
+	return q.sendPushTo(ctx, p, keysOf(session), session, id, image, mayOpen)
+}
+
+// sendPushTo is sendPush for a session in a given bucket.
+func (q *Queue) sendPushTo(
+	ctx context.Context, p redis.Pipeliner, k keys, session string, id callID, image []byte, mayOpen bool,
+) (*redis.StatusCmd, *redis.Cmd) {
 	bytes := k.image(id.String())
 	// With NX a push that is repeated does not prolong the life of bytes that are there already.
 	set := redis.NewStatusCmd(ctx, "set", bytes, image, "px", q.ttl.Milliseconds(), "nx")
