@@ -53,6 +53,7 @@ if last == call and reply ~= 'void' and rest > 0 then
   redis.pcall('PUBLISH', notify, '')
   requeued = 1
 end
+if requeued == 0 then redis.call('UNLINK', delivered) end -- a full Redis refuses a script that begins with HSET
 redis.call('HSET', meta, client, string.format('%d %s void', call, time[1]))
 redis.call('PEXPIRE', meta, math.max(retention, redis.call('PTTL', meta)))
 return requeued

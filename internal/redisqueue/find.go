@@ -15,9 +15,8 @@ import (
 func (q *Queue) Find(ctx context.Context, session string, which queue.Query) (queue.Ref, error) {
 	var ref queue.Ref
 	found := false
-	err := q.call(ctx, q.metrics.look, request{
-		session: session,
-		send:    func(p redis.Pipeliner) *redis.Cmd { return q.sendPeek(ctx, p, session, which) },
+	err := q.call(ctx, q.metrics.look, session, request{
+		send: func(p redis.Pipeliner) *redis.Cmd { return q.sendPeek(ctx, p, session, which) },
 		read: func(text string) (err error) {
 			if found = text != ""; found {
 				ref, err = parsePeek(text)

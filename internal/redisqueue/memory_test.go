@@ -56,6 +56,33 @@ func TestRefusedPushLeavesNothing(t *testing.T) {
 	}
 }
 
+// A full Redis undoes calls, also those that had not run: otherwise they would have to wait until there is room.
+func TestRedisFullUndoesCalls(t *testing.T) {
+	t.Parallel()
+	server, session := redistest.Own(t), newSession()
+	rdb := server.Client(t)
+	s := scriptRunner{openOn(t, server), session, rdb}
+	testkit.NoError(t, loadScripts(t.Context(), rdb))
+	pushed, popped := s.begin(), s.begin()
+	s.push(t, pushed)
+	s.pop(t, popped)
+	testkit.Must(rdb.ConfigSet(t.Context(), "maxmemory", "1").Result())(t)
+	for name, got := range map[string]any{
+		"a pop that took an image": s.requeue(t, popped), "a push": s.withdraw(t, pushed),
+	} {
+		if got != int64(1) {
+			t.Errorf("undo %s: got %v, want 1", name, got)
+		}
+	}
+	for name, got := range map[string]any{
+		"a pop that did not run": s.requeue(t, s.begin()), "a push that did not run": s.withdraw(t, s.begin()),
+	} {
+		if got != int64(0) {
+			t.Errorf("undo %s: got %v, want 0", name, got)
+		}
+	}
+}
+
 // Nothing of an image outlives EXPIRE in Redis, also when nobody calls. The sequence and the records of calls stay for
 // a while.
 func TestRedisKeysExpire(t *testing.T) {

@@ -38,9 +38,8 @@ func (q *Queue) pop(ctx context.Context, session string, most int) (image queue.
 	var get *redis.StringCmd
 	var large *queue.TooLargeError
 	asked, taken := time.Now(), false
-	err = q.call(ctx, q.metrics.pop, request{
-		session: session,
-		client:  id.client,
+	err = q.call(ctx, q.metrics.pop, session, request{
+		client: id.client,
 		send: func(p redis.Pipeliner) (script *redis.Cmd) {
 			script, get = q.sendPop(ctx, p, session, id, most)
 			return script

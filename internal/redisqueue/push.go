@@ -65,9 +65,8 @@ func (q *Queue) push(
 ) (r queue.Receipt, opened bool, err error) {
 	id := q.calls.begin(keysOf(session))
 	var set *redis.StatusCmd
-	err = q.call(ctx, q.metrics.push, request{
-		session: session,
-		client:  id.client,
+	err = q.call(ctx, q.metrics.push, session, request{
+		client: id.client,
 		send: func(p redis.Pipeliner) (script *redis.Cmd) {
 			set, script = q.sendPush(ctx, p, session, id, image, mayOpen)
 			return script

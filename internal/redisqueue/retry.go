@@ -24,25 +24,24 @@ var (
 
 // request is what a call sends in each of its attempts.
 type request struct {
-	session string
-	client  *client                          // nil: the call changes nothing
-	send    func(redis.Pipeliner) *redis.Cmd // adds the commands, and returns that of the script
-	read    func(text string) error          // reads the script's reply, and those to the other commands
+	client *client                          // nil: the call changes nothing
+	send   func(redis.Pipeliner) *redis.Cmd // adds the commands, and returns that of the script
+	read   func(text string) error          // reads the script's reply, and those to the other commands
 }
 
 // call makes a call, with as many attempts as retry makes. It takes along the unlinking of bytes that were delivered
 // before, so that Redis has that memory, still warm, for the image to come.
-func (q *Queue) call(ctx context.Context, m callMetrics, r request) error {
-	k := keysOf(r.session)
+func (q *Queue) call(ctx context.Context, m callMetrics, session string, r request) error {
+	k := keysOf(session)
 	delivered := q.cleaner.take(k)
 	err := q.retry(ctx, m, func(ctx context.Context) error {
 		switch {
 		case r.client == nil:
-			return q.attempt(ctx, r, delivered)
+			return q.attempt(ctx, session, r, delivered)
 		case r.client.unanswered == 0 && q.undoer.isBehind(k):
 			return errBehind
 		}
-		return r.client.attempt(func() error { return q.attempt(ctx, r, delivered) })
+		return r.client.attempt(func() error { return q.attempt(ctx, session, r, delivered) })
 	})
 	if err != nil {
 		q.cleaner.putBack(k, delivered)
@@ -51,7 +50,7 @@ func (q *Queue) call(ctx context.Context, m callMetrics, r request) error {
 }
 
 // attempt sends a request in one pipeline, and reads the replies.
-func (q *Queue) attempt(ctx context.Context, r request, delivered []string) error {
+func (q *Queue) attempt(ctx context.Context, session string, r request, delivered []string) error {
 	pipeline := q.rdb.Pipeline()
 	if len(delivered) > 0 {
 		pipeline.Unlink(ctx, delivered...)
@@ -63,7 +62,7 @@ func (q *Queue) attempt(ctx context.Context, r request, delivered []string) erro
 	case err != nil:
 		return err
 	case text == "shift_clock":
-		return cmp.Or(q.shiftClock(ctx, r.session), errRetry)
+		return cmp.Or(q.shiftClock(ctx, session), errRetry)
 	case text == "retry":
 		return errRetry
 	}
