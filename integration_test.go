@@ -248,8 +248,18 @@ func TestRedisTakesNoWrites(t *testing.T) {
 	for _, path := range []string{"/snapshot/" + id, "/stats", "/healthz"} {
 		p.Get(t, path).WantStatus(t, 200)
 	}
+	series := func(name string) float64 { return p.Scrape(t).Value(t, name) }
+	before, other := series("redis_repeats_total"), session.New()
+	stream := p.Send(t, other, "multipart/mixed; boundary=b")
+	stream.WriteText(t, relaytest.Part("refused"))
+	testkit.Eventually(t, func() bool { return series("refused_images_total") == 3 })
+	if series("redis_repeats_total") == before {
+		t.Error("the image of a stream was refused without a repeat")
+	}
 	testkit.Must(rdb.ConfigSet(t.Context(), "min-replicas-to-write", "0").Result())(t)
 	testkit.Eventually(t, func() bool { return p.Get(t, "/readyz").StatusCode == 200 })
+	stream.WriteText(t, relaytest.Part("stored"))
+	stream.WantIngested(t, relaytest.Ingested{Session: other, Stored: 1, Refused: 1, Sequence: 1})
 	if got := p.Get(t, "/image/"+id).WantStatus(t, 200); got.Text != "before" || got.Header.Get("X-Queue-Length") != "0" {
 		t.Errorf("got %q, headers %v, want the one image", got.Text, got.Header)
 	}

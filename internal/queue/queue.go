@@ -91,8 +91,8 @@ var (
 	ErrFull = errors.New("the queue's memory is full")
 	// ErrTooManySessions says that the image would open one session too many. It was not stored.
 	ErrTooManySessions = errors.New("too many sessions")
-	// ErrUnavailable says that the engine did not answer. A push that failed with it may have stored its image: the
-	// engine withdraws it as soon as it can, unless a consumer was faster.
+	// ErrUnavailable says that the engine did not answer, or takes no images for now. A push that failed with it may
+	// have stored its image: the engine withdraws it as soon as it can, unless a consumer was faster.
 	ErrUnavailable = errors.New("the queue does not answer")
 )
 

@@ -165,6 +165,28 @@ func TestFaultProxyCutsReplies(t *testing.T) {
 	}
 }
 
+func TestFaultProxyRefuses(t *testing.T) {
+	t.Parallel()
+	p := NewFaultProxy(t, greeter(t), FIN, 0)
+	ask := func() (string, error) {
+		conn := testkit.Must(net.Dial("tcp", p.Addr))(t)
+		defer conn.Close()
+		answer := make([]byte, 100)
+		io.WriteString(conn, "request\n")
+		n, err := conn.Read(answer)
+		return string(answer[:n]), err
+	}
+	p.Refuse()
+	if got, err := ask(); err == nil {
+		t.Errorf("got %q, want the connection closed", got)
+	}
+	testkit.Eventually(t, func() bool { return p.Refused() == 1 })
+	p.Heal()
+	if got := testkit.Must(ask())(t); got != "answer\n" || p.Refused() != 1 {
+		t.Errorf("healed: got %q, %d refused", got, p.Refused())
+	}
+}
+
 func TestThinLineIsSlowAndWhole(t *testing.T) {
 	t.Parallel()
 	ln := testkit.Must(net.Listen("tcp", "127.0.0.1:0"))(t)
