@@ -11,7 +11,6 @@ package redisqueue
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,8 +45,8 @@ type Queue struct {
 	pubsub   *pubsub
 	ready    *shared
 
-	stop       context.CancelFunc
-	background sync.WaitGroup // of what stop ends
+	stop  context.CancelFunc
+	ended chan struct{} // closed when what stop ends has ended
 }
 
 var (
@@ -73,9 +72,13 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 		pubsub:   newPubsub(rdb),
 		ready:    &shared{maxAge: time.Second},
 		stop:     stop,
+		ended:    make(chan struct{}),
 	}
-	q.background.Go(func() { q.prepare(ctx) })
-	q.background.Go(func() { q.repairClock(ctx) })
+	go func() {
+		defer close(q.ended)
+		q.prepare(ctx)
+		q.repairClock(ctx)
+	}()
 	return q
 }
 
@@ -84,7 +87,7 @@ func (q *Queue) Close() {
 	q.stop()
 	q.finish()
 	q.pubsub.close()
-	q.background.Wait()
+	<-q.ended
 	q.rdb.Close()
 }
 
