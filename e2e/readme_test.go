@@ -49,11 +49,12 @@ func TestReadmeFirstBlock(t *testing.T) {
 	testkit.Must(net.Listen("tcp", "127.0.0.1:"+port))(t).Close()
 }
 
-// The <img> of README that takes one image after another goes on when the server was restarted.
+// The <img> of README that takes one image after another goes on when the server was restarted. It asks for the next
+// image only when the last one was painted: otherwise Chromium may never paint the first one behind an error.
 func TestReadmeImageSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	id, port := session.New(), redistest.FreePort()
-	p := startServer(t, "PORT="+port)
+	p := startServer(t, "PORT="+port, "LOG_LEVEL=debug")
 	_, element, _ := strings.Cut(readmeBlock(t, "In a page:", "html"), "\n") // the first line is a stream
 	element = strings.NewReplacer("localhost:3000", p.Addr, "SESSION", id).Replace(element)
 	page := openForeignPage(t, "") // the image comes later, because navigation would wait for it
@@ -63,6 +64,6 @@ func TestReadmeImageSurvivesRestart(t *testing.T) {
 		eventually(t, func() bool { return pictureOnScreen(t, page, "img") == n })
 		p.terminate(t)
 		p.wantExit(t, 0)
-		p = startServer(t, "PORT="+port)
+		p = startServer(t, "PORT="+port, "LOG_LEVEL=debug")
 	}
 }
