@@ -36,6 +36,8 @@ var (
 	errNotFound = httpserver.Errorf(http.StatusNotFound, "no such path: there are /session, /image/{session}, "+
 		"/image/{session}/pop, /imageForm/{session}, /stream/{session}, /snapshot/{session}, /stats, /metrics, "+
 		"/healthz and /readyz")
+	errTail = httpserver.Errorf(http.StatusRequestedRangeNotSatisfiable,
+		"an image is given whole, and none was taken: allowed is no Range, or one that begins at 0")
 	errPopBody = httpserver.Errorf(http.StatusBadRequest, "body cut short or too large: "+
 		"allowed is none, or one of up to 64 KiB, which means nothing")
 )

@@ -82,8 +82,11 @@ func (s *server) checkImage(image []byte) error {
 // handlePop answers with the oldest image, or with the one after the reader's own place.
 func (s *server) handlePop(w http.ResponseWriter, r *http.Request) error {
 	id, q, err := s.parseRead(r)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case asksForTail(r.Header):
+		return errTail
 	}
 	if q.after != nil {
 		image, err := s.following(r, id, q)

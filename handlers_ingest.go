@@ -38,7 +38,10 @@ func (s *server) handleIngest(w http.ResponseWriter, r *http.Request) error {
 	defer upload.End()
 	body := upload.Body(w, r, s.draining)
 	defer s.onDrain(body.ShortenDeadline)()
-	images := ingest.NewSplitter(body, r.Header.Get("Content-Type"), s.maxBytes, upload)
+	images, err := ingest.NewSplitter(body, r.Header, s.maxBytes, upload)
+	if err != nil {
+		return err
+	}
 	result := ingestResult{Session: id}
 	err = s.ingest(r.Context(), images, upload, &result)
 	switch {

@@ -62,6 +62,41 @@ func TestGetImage(t *testing.T) {
 	}, "MIMETYPE=image/webp")
 }
 
+// A request for the end of an image takes nothing: its answer would be lost. Any other range gets the whole image.
+func TestGetImageRange(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id := session.New()
+		for _, row := range []struct {
+			header string
+			status int
+		}{
+			{"Range: bytes=2-", 416},
+			{"Range: BYTES=2-3", 416},
+			{"Range: bytes=-3", 416},
+			{"Range: bytes=0-0, 4-", 416},
+			{"Range: bytes=0-", 200},
+			{"Range: bytes=0-2", 200},
+			{"Range: lines=2-", 200},
+			{"Range: bytes=x-", 200},
+			{"Range: nonsense", 200},
+		} {
+			for _, method := range []string{"GET", "POST"} {
+				path := "/image/" + id + map[string]string{"POST": "/pop"}[method]
+				s.PushImage(t, id, "image")
+				got := s.Do(t, method, path, nil, row.header)
+				if got.StatusCode != row.status || row.status == 200 && got.Text != "image" {
+					t.Errorf("%s: got status %d, %s, want %d", row.header, got.StatusCode, got.Text, row.status)
+				}
+				if row.status == 416 {
+					s.Do(t, method, path, nil, row.header, "If-Range: \"x\"").WantStatus(t, 200)
+				}
+				s.WantEmpty(t, id)
+			}
+		}
+	})
+}
+
 func TestGetImageEmpty(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, s *testServer) {

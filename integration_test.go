@@ -110,8 +110,11 @@ func (p *program) wantAway(t *testing.T, id string) {
 	} {
 		all.Go(func() {
 			method, path, _ := strings.Cut(route, " ")
-			body := strings.NewReader(relaytest.Form("image"))
-			got := p.Do(t, method, path, body, "Content-Type: "+relaytest.FormType)
+			body, contentType := strings.NewReader(relaytest.Form("image")), "image/jpeg"
+			if strings.HasPrefix(path, "/imageForm/") {
+				contentType = relaytest.FormType
+			}
+			got := p.Do(t, method, path, body, "Content-Type: "+contentType)
 			retry := got.Header.Get("Retry-After")
 			if got.StatusCode != http.StatusServiceUnavailable || retry != "1" {
 				t.Errorf("%s: got status %d, Retry-After %q, want 503, 1", route, got.StatusCode, retry)

@@ -18,8 +18,8 @@ func TestTooManySessions(t *testing.T) {
 	for _, id := range []string{"a", "b"} {
 		p.Do(t, "POST", "/image/"+id, sized("image")).WantStatus(t, 200)
 	}
-	for _, path := range []string{"/image/c", "/imageForm/c"} {
-		got := p.Do(t, "POST", path, sized(relaytest.Form("image")), "Content-Type: "+relaytest.FormType)
+	for path, contentType := range map[string]string{"/image/c": "image/jpeg", "/imageForm/c": relaytest.FormType} {
+		got := p.Do(t, "POST", path, sized(relaytest.Form("image")), "Content-Type: "+contentType)
 		if got.WantStatus(t, http.StatusTooManyRequests).Header.Get("Retry-After") == "" {
 			t.Errorf("%s: got no Retry-After", path)
 		}

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,10 +40,10 @@ func TestPush(t *testing.T) {
 					{everyByte(), "Content-Type: application/octet-stream", "?1595805826022"},
 					{"a=b&c=%zz&token=1", "Content-Type: application/x-www-form-urlencoded", "?_cb=1"},
 					{"\xff\xd8\xff image", "Content-Type: image/jpg", "?a=%zz;&=&session=other"},
-					{relaytest.Form("image"), "Content-Type: " + relaytest.FormType, ""},
+					{relaytest.Form("image"), "Content-Type: text/plain", ""},
 					{"{}", "Content-Type: application/json", ""},
 					{"nonsense type", "Content-Type: ;;/", ""},
-					{"\x00", "Content-Encoding: gzip", ""},
+					{"\x00", "Content-Encoding: identity", ""},
 					{"\r\n\r\n", "Content-Type: text/html", ""},
 					{strings.Repeat("\x00jpeg\xff", mebi/6), "Content-Type: image/jpeg", ""},
 				} {
@@ -61,11 +65,13 @@ func TestPushAnswersJSON(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, s *testServer) {
 		id := session.New()
-		for i, row := range []struct{ path, body string }{
-			{"/image/", "image"}, {"/imageForm/", relaytest.Form("image")}, {"/image/", "3"},
+		for i, row := range []struct{ path, contentType, body string }{
+			{"/image/", "image/jpeg", "image"},
+			{"/imageForm/", relaytest.FormType, relaytest.Form("image")},
+			{"/image/", "image/jpeg", "3"},
 		} {
 			got := s.Do(t, "POST", row.path+id, sized(row.body), "Accept: text/plain, application/json;q=0.5",
-				"Content-Type: "+relaytest.FormType).WantStatus(t, 200)
+				"Content-Type: "+row.contentType).WantStatus(t, 200)
 			var fields struct {
 				Session          string
 				Sequence, Queued int
@@ -89,11 +95,11 @@ func TestPushSize(t *testing.T) {
 	onEngines(t, func(t *testing.T, s *testServer) {
 		id := session.New()
 		for _, row := range []struct {
-			path string
-			wrap func(string) string
+			path, contentType string
+			wrap              func(string) string
 		}{
-			{"/image/", func(image string) string { return image }},
-			{"/imageForm/", relaytest.Form},
+			{"/image/", "image/jpeg", func(image string) string { return image }},
+			{"/imageForm/", relaytest.FormType, relaytest.Form},
 		} {
 			for how, framed := range framings {
 				for _, over := range []int{1, mebi / 2, 3 * mebi, 0} {
@@ -102,7 +108,7 @@ func TestPushSize(t *testing.T) {
 					if over == 0 {
 						want = http.StatusOK
 					}
-					got := s.Do(t, "POST", row.path+id, framed(row.wrap(image)), "Content-Type: "+relaytest.FormType)
+					got := s.Do(t, "POST", row.path+id, framed(row.wrap(image)), "Content-Type: "+row.contentType)
 					if got.StatusCode != want || over > 0 && !strings.Contains(got.Text, "1048576 bytes") {
 						t.Errorf("%s %s, %d over: got %d, %s, want %d",
 							row.path, how, over, got.StatusCode, got.Text, want)
@@ -264,10 +270,12 @@ func TestPushForm(t *testing.T) {
 			{"no last boundary", form, file, 400},
 			{"no last boundary behind text", form, file + text, 400},
 			{"last boundary cut", form, file + "--b-", 400},
-			{"another boundary", "multipart/form-data; boundary=c", oneFile, 400},
-			{"no boundary", "multipart/form-data", oneFile, 400},
-			{"empty boundary", `multipart/form-data; boundary=""`, oneFile, 400},
-			{"malformed type", "multipart/form-data; boundary", oneFile, 400},
+			{"another boundary", "multipart/form-data; boundary=c", oneFile, 200},
+			{"no boundary", "multipart/form-data", oneFile, 200},
+			{"empty boundary", `multipart/form-data; boundary=""`, oneFile, 200},
+			{"malformed type", "multipart/form-data; boundary", oneFile, 200},
+			{"RFC 1867's comma", "multipart/form-data, boundary=b", oneFile, 200},
+			{"no boundary at all", "multipart/form-data", "image", 400},
 			{"malformed part", form, "--b\r\nno header\r\n\r\nimage\r\n" + end, 400},
 			{"not a form at all", form, "image", 400},
 			{"no type", "", oneFile, 415},
@@ -287,5 +295,145 @@ func TestPushForm(t *testing.T) {
 			}
 			s.WantEmpty(t, id)
 		}
+	})
+}
+
+// A body that says it is multipart, or a part of something, is no image.
+func TestPushOfParts(t *testing.T) {
+	t.Parallel()
+	const whole, form = "Content-Range: bytes 0-4/5", "Content-Type: " + relaytest.FormType
+	onEngines(t, func(t *testing.T, s *testServer) {
+		for _, row := range []struct {
+			path, body string
+			headers    []string
+			status     int
+			text       string
+		}{
+			{"/image/", relaytest.Form("image"), []string{form}, 415, "/imageForm/{session} takes a form"},
+			{"/image/", relaytest.Part("image"), []string{"Content-Type: Multipart/X-Mixed-Replace"}, 415, "/stream/{session}"},
+			{"/image/", "image", []string{"Content-Type: multipartx"}, 200, ""},
+			{"/image/", "image", []string{whole}, 200, ""},
+			{"/image/", "image", []string{"Content-Range: bytes 5-9/10"}, 400, "such as bytes 0-99/100"},
+			{"/image/", "image", []string{"Content-Range: bytes 0-4/10"}, 400, "the whole image"},
+			{"/image/", "image", []string{"Content-Range: bytes 0-4/*"}, 400, "the whole image"},
+			{"/image/", "image", []string{"Content-Range: nonsense"}, 400, "the whole image"},
+			{"/imageForm/", relaytest.Form("image"), []string{form, whole}, 200, ""},
+			{"/imageForm/", relaytest.Form("image"), []string{form, "Content-Range: bytes 5-9/10"}, 400, "the whole image"},
+			{"/stream/", relaytest.Part("image"), []string{"Content-Range: bytes 5-9/10"}, 400, "the whole image"},
+		} {
+			for _, method := range []string{"POST", "PUT"} {
+				if method == "PUT" && row.path == "/imageForm/" {
+					continue
+				}
+				id := session.New()
+				got := s.Do(t, method, row.path+id, sized(row.body), row.headers...)
+				if got.StatusCode != row.status || !strings.Contains(got.Text, row.text) {
+					t.Errorf("%s %s, %q: got status %d, %s, want %d, %q",
+						method, row.path, row.headers, got.StatusCode, got.Text, row.status, row.text)
+				}
+				if n := s.Len(t, id); n != map[bool]int{true: 1}[row.status == 200] {
+					t.Errorf("%s %s, %q: %d images stored", method, row.path, row.headers, n)
+				}
+			}
+		}
+	})
+}
+
+// encodings write a body with a Content-Encoding.
+var encodings = map[string]func(io.Writer) io.WriteCloser{
+	"gzip":   func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+	"X-GZIP": func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+	"identity, deflate": func(w io.Writer) io.WriteCloser {
+		return zlib.NewWriter(w)
+	},
+	"deflate": func(w io.Writer) io.WriteCloser {
+		raw, _ := flate.NewWriter(w, flate.DefaultCompression)
+		return raw
+	},
+}
+
+func encoded(t testing.TB, encoding, body string) string {
+	t.Helper()
+	var out strings.Builder
+	w := encodings[encoding](&out)
+	testkit.Must(io.WriteString(w, body))(t)
+	w.Close()
+	return out.String()
+}
+
+// A body with a Content-Encoding is stored without it, within the limits of the image.
+func TestPushContentEncoding(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		image := string(noDataJPEG(64, 36))
+		for _, way := range waysToSend {
+			id := session.New()
+			send := func(encoding, body string) relaytest.Response {
+				return s.Do(t, "POST", way.path+id, way.framed(body),
+					"Content-Type: "+way.contentType, "Content-Encoding: "+encoding)
+			}
+			for encoding := range encodings {
+				body := encoded(t, encoding, way.body(image))
+				send(encoding, body).WantStatus(t, 200)
+				if got := s.Take(t, id); string(got.Data) != image {
+					t.Errorf("%s, %s: stored %d bytes, want %d", way.name, encoding, len(got.Data), len(image))
+				}
+				send(encoding, body[:len(body)-3]).WantStatus(t, 400)
+				send(encoding, body+"more").WantStatus(t, 400)
+				for s.Len(t, id) > 0 { // a stream keeps what was whole before the fault
+					s.Take(t, id)
+				}
+				bomb := encoded(t, encoding, way.body(string(noDataJPEG(64, 36))[:20]+strings.Repeat("\x00", 3*mebi)))
+				if got := send(encoding, bomb).WantStatus(t, 413); !strings.Contains(got.Text, "1048576 bytes") {
+					t.Errorf("%s, %s: got %s", way.name, encoding, got.Text)
+				}
+			}
+			for _, encoding := range []string{"br", "gzip, gzip", "nonsense"} {
+				if got := send(encoding, "x").WantStatus(t, 415); !strings.Contains(got.Text, "gzip, deflate and identity") {
+					t.Errorf("%s, %s: got %s", way.name, encoding, got.Text)
+				}
+			}
+			s.WantEmpty(t, id)
+		}
+	})
+}
+
+// An image that is sent as text is stored as the bytes that it stands for. Their number has to be within the limit.
+func TestPushText(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, s *testServer) {
+		id := session.New()
+		largest := strings.Repeat("\xff\xd8\xff", mebi/3) + "\x00"
+		inBase64 := func(image string) string { return base64.StdEncoding.EncodeToString([]byte(image)) }
+		url := func(image string) string { return "data:image/jpeg;base64," + inBase64(image) }
+		const plain, binary, by = "text/plain;charset=UTF-8", "image/jpeg", "Content-Transfer-Encoding: base64"
+		for _, row := range []struct {
+			body, contentType, header, want string
+			status                          int
+		}{
+			{url("image"), plain, "X-None: 0", "image", 200},
+			{url("image"), binary, "X-None: 0", "image", 200},
+			{url("image"), "application/x-www-form-urlencoded", "X-None: 0", "image", 200},
+			{url(largest), plain, "X-None: 0", largest, 200},
+			{url(largest + "x"), plain, "X-None: 0", "1048576 bytes", 413},
+			{"data:image/png,%89PNG", plain, "X-None: 0", "not in base64", 400},
+			{"data: image", plain, "X-None: 0", "data: image", 200},
+			{inBase64("image"), binary, by, "image", 200},
+			{inBase64(largest), binary, by, largest, 200},
+			{"image!", binary, by, "base64", 400},
+		} {
+			for how, framed := range framings {
+				got := s.Do(t, "POST", "/image/"+id, framed(row.body), "Content-Type: "+row.contentType, row.header)
+				text := got.Text
+				if got.StatusCode == 200 {
+					text = string(s.Take(t, id).Data)
+				}
+				if got.StatusCode != row.status || !strings.Contains(text, row.want) || row.status == 200 && text != row.want {
+					t.Errorf("%s, %.50s, %s: got status %d, %.99q, want %d, %.50q",
+						how, row.body, row.contentType, got.StatusCode, text, row.status, row.want)
+				}
+			}
+		}
+		s.WantEmpty(t, id)
 	})
 }

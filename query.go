@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/image-streamer/image-streamer/internal/config"
@@ -80,6 +81,22 @@ func (s *server) parseQuery(r *http.Request) (readQuery, error) {
 		}
 	}
 	return q, nil
+}
+
+// asksForTail reports whether a request asks for an image without its first bytes, as a client does that goes on with a
+// download. A range that begins at 0 is answered with the whole image.
+func asksForTail(h http.Header) bool {
+	ranges, ok := strings.CutPrefix(strings.ToLower(h.Get("Range")), "bytes=")
+	if !ok || h.Get("If-Range") != "" { // no image has a validator that could match
+		return false
+	}
+	for part := range strings.SplitSeq(ranges, ",") {
+		first, _, ok := strings.Cut(strings.TrimSpace(part), "-")
+		if n, err := strconv.ParseUint(first, 10, 63); ok && (first == "" || err == nil && n > 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // oldest returns the query for the image that a GET of /image answers with.

@@ -59,8 +59,8 @@ func TestUploadLimit(t *testing.T) {
 	for _, way := range waysToSend {
 		wantOverBudget(t, way.name, send("second", way.path, way.contentType, way.framed(way.body(image))))
 	}
-	for _, path := range []string{"/image/", "/imageForm/"} {
-		got := s.Raw(t, "POST "+path+"second HTTP/1.1\r\nHost: x\r\nContent-Type: "+relaytest.FormType+
+	for path, contentType := range map[string]string{"/image/": "image/jpeg", "/imageForm/": relaytest.FormType} {
+		got := s.Raw(t, "POST "+path+"second HTTP/1.1\r\nHost: x\r\nContent-Type: "+contentType+
 			"\r\nContent-Length: 700\r\nExpect: 100-continue\r\n\r\n", false)
 		got.WantStatus(t, 503) // and not 100: the image is not asked for
 	}

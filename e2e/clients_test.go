@@ -155,12 +155,15 @@ func TestCurlSends(t *testing.T) {
 		"many back to back":         {"--data-binary @-", "/stream/", all, 3},
 		"many, HTTP/1.0":            {"--http1.0 --data-binary @-", "/stream/", all, 3},
 		"many, PUT of unknown size": {"-T -", "/stream/", all, 3},
-		"many in a form":            {"-F a=@1.jpg -F b=@2.jpg -F c=@3.jpg", "/stream/", "", 3},
+		"many in a form":            {"-F a=@1.jpg -F b=@2.jpg -F note=text -F c=@3.jpg", "/stream/", "", 3},
+		"form without a file name":  {"-F image=<1.jpg -F note=text", "/imageForm/", "", 1},
+		"form, encoded":             {"-F image=@1.jpg;encoder=base64", "/imageForm/", "", 1},
+		"many in a form, encoded":   {"-F a=@1.jpg;encoder=base64 -F b=@2.jpg", "/stream/", "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, id := startServer(t), session.New()
-			args := strings.NewReplacer("@-", "@-", "@", "@"+dir+"/", "-T 1", "-T "+dir+"/1").Replace(row.args)
+			args := strings.NewReplacer("@-", "@-", "@", "@"+dir+"/", "<", "<"+dir+"/", "-T 1", "-T "+dir+"/1").Replace(row.args)
 			answer := curl.run(t, 0, strings.NewReader(row.stdin), "-q -sSf %s -H Accept:application/json %s",
 				args, p.URL(row.path+id))
 			wantFields(t, answer, map[string]any{"session": id, "sequence": float64(row.images)})

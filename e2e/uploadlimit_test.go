@@ -170,6 +170,37 @@ func TestUploadLimitHoldsMemory(t *testing.T) {
 	}
 }
 
+// A part of a form whose header does not end costs no memory: its request is refused after a few kilobytes.
+func TestEndlessPartHeaders(t *testing.T) {
+	t.Parallel()
+	p := startServer(t, "UPLOAD_LIMIT=16MiB")
+	const clients, most = 60, 16 << 20
+	before := peakMemory(t, p)
+	line := "X: " + strings.Repeat("x", 64<<10)
+	var all sync.WaitGroup
+	for i := range clients {
+		conn := p.Dial(t)
+		all.Go(func() {
+			fmt.Fprintf(conn, "POST /imageForm/%d HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"+
+				"Transfer-Encoding: chunked\r\n\r\n5\r\n--b\r\n\r\n", i)
+			go func() { // until the server closes the connection
+				var err error
+				for sent := 0; err == nil && sent < uploadSize; sent += len(line) {
+					_, err = fmt.Fprintf(conn, "%x\r\n%s\r\n", len(line), line)
+				}
+			}()
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil || answer.StatusCode != http.StatusBadRequest {
+				t.Errorf("got %v, error %v, want status 400", answer, err)
+			}
+		})
+	}
+	all.Wait()
+	if more := peakMemory(t, p) - before; more > most && !underRace() {
+		t.Errorf("the server took %.0f MiB more, want %d at most", more/(1<<20), most>>20)
+	}
+}
+
 // peakMemory returns the most memory that a process has had resident, in bytes.
 func peakMemory(t testing.TB, p *process) (bytes float64) {
 	t.Helper()

@@ -23,7 +23,7 @@ var requestBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 // able to ask for any. A request has "none" if its client hung up before the answer began.
 var (
 	successes  = []int{200, 204}
-	rejections = []int{400, 401, 403, 404, 405, 408, 411, 413, 415, 421, 429, 500, 503, 507}
+	rejections = []int{400, 401, 403, 404, 405, 408, 411, 413, 415, 416, 421, 429, 500, 503, 507}
 )
 
 // metrics counts requests and the bytes of answers. No label holds what a client made up, so there are as many series

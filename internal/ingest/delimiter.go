@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 )
 
 const (
@@ -13,6 +14,9 @@ const (
 
 	// maxDelimiter is how long a delimiter line may be.
 	maxDelimiter = 1 << 10
+
+	// maxNesting is how many multipart bodies may lie one in the other.
+	maxNesting = 4
 )
 
 // errDelimiter says that a delimiter line comes next.
@@ -21,9 +25,9 @@ var errDelimiter = errors.New("delimiter line")
 // boundaryReader reads a body up to a delimiter line, and not into it. Such a line is a number of dashes, the boundary,
 // dashes again if the line closes the body, and blanks. The line break before it is a part of it.
 type boundaryReader struct {
-	buf      *bufio.Reader
-	source   *finalErrorReader
-	boundary []byte // without the dashes around it; nil: there are no delimiters
+	buf        *bufio.Reader
+	source     *replayReader
+	boundaries [][]byte // without the dashes around them, each nested in the one before; none: no delimiters
 
 	// The delimiters before:
 	leastDashes int  // the fewest that one of them began with, two at most
@@ -40,38 +44,24 @@ type boundaryReader struct {
 }
 
 func newBoundaryReader(body io.Reader, boundary []byte) *boundaryReader {
-	source := &finalErrorReader{body: body}
-	return &boundaryReader{
+	source := &replayReader{body: body}
+	r := &boundaryReader{
 		buf:         bufio.NewReaderSize(source, readAhead),
 		source:      source,
-		boundary:    boundary,
 		leastDashes: 2,
 		atLineStart: true,
 	}
-}
-
-// finalErrorReader is a body whose first error comes again at every later read. The body of a request that was cut
-// would return io.EOF at the second one.
-type finalErrorReader struct {
-	body     io.Reader
-	received bool // at least one byte
-	err      error
-}
-
-// Read implements io.Reader.
-func (r *finalErrorReader) Read(p []byte) (n int, err error) {
-	if r.err == nil {
-		n, r.err = r.body.Read(p)
-		r.received = r.received || n > 0
+	if boundary != nil {
+		r.boundaries = [][]byte{boundary}
 	}
-	return n, r.err
+	return r
 }
 
 // detectBoundary finds out by the first line of the body whether the body is multipart. The first line overrules the
 // Content-Type: not every sender gives a type, or the boundary that it uses.
 func (r *boundaryReader) detectBoundary() {
 	if first := r.firstBoundary(); first != nil {
-		r.boundary = first
+		r.boundaries = [][]byte{first}
 	}
 }
 
@@ -89,6 +79,16 @@ func (r *boundaryReader) firstBoundary() []byte {
 		}
 	}
 	return nil
+}
+
+// nest adds the boundary of a multipart body within a part. It is forgotten at the next delimiter of an outer one. nest
+// reports whether so many may lie one in the other.
+func (r *boundaryReader) nest(boundary []byte) bool {
+	if len(r.boundaries) == maxNesting {
+		return false
+	}
+	r.boundaries = append(r.boundaries, boundary)
+	return true
 }
 
 // expectInImage expects a delimiter with at least as many leading dashes as earlier delimiters had; without that a
@@ -109,11 +109,21 @@ func (r *boundaryReader) expectAfterImage() {
 // delimiter comes at once, block returns errDelimiter.
 func (r *boundaryReader) block() ([]byte, error) {
 	if r.ready == 0 {
-		if err := r.fill(); err != nil {
+		if err := r.fill(1); err != nil {
 			return nil, err
 		}
 	}
 	return r.buf.Peek(r.ready)
+}
+
+// peek returns the next n bytes, or fewer if a delimiter or the end of the body comes before. They stay until they are
+// dropped.
+func (r *boundaryReader) peek(n int) ([]byte, error) {
+	r.ready = 0
+	if err := r.fill(n); err != nil {
+		return nil, err
+	}
+	return r.buf.Peek(min(n, r.ready))
 }
 
 // drop moves on over n bytes of the block.
@@ -126,28 +136,22 @@ func (r *boundaryReader) drop(n int) {
 	}
 }
 
-// discard moves on over n bytes of content of known length.
-func (r *boundaryReader) discard(n int64) error {
-	_, err := io.CopyN(io.Discard, r.buf, n)
-	r.expectAfterImage()
-	return err
-}
-
-// fill waits for a byte and finds out how many bytes belong to no delimiter. It waits for more bytes only while those
-// that are there may begin a delimiter.
-func (r *boundaryReader) fill() error {
+// fill waits for n bytes and finds out how many belong to no delimiter. It waits for more bytes only while those that
+// are there may begin a delimiter, and for fewer only if a delimiter or the end of the body comes before.
+func (r *boundaryReader) fill(n int) error {
 	for need := 1; ; need++ {
-		if _, err := r.buf.Peek(need); err != nil && (err != io.EOF || r.buf.Buffered() == 0) {
+		_, err := r.buf.Peek(need)
+		if err != nil && (err != io.EOF || r.buf.Buffered() == 0) {
 			return err
 		}
 		need = r.buf.Buffered()
 		ahead, _ := r.buf.Peek(need)
 		at, size := r.search(ahead)
 		switch {
-		case at > 0:
+		case at >= n, at > 0 && (size > 0 || err != nil):
 			r.ready = at
 			return nil
-		case size > 0:
+		case at == 0 && size > 0:
 			r.delimiterSize = size
 			return errDelimiter
 		}
@@ -157,7 +161,7 @@ func (r *boundaryReader) fill() error {
 // search returns where the first delimiter begins, and its size. A size below 1 says that more bytes are needed to
 // decide whether there is a delimiter at that place.
 func (r *boundaryReader) search(ahead []byte) (at, size int) {
-	if r.boundary == nil {
+	if r.boundaries == nil {
 		return len(ahead), 0
 	}
 	if r.atLineStart {
@@ -183,35 +187,67 @@ func (r *boundaryReader) search(ahead []byte) (at, size int) {
 // measure returns the size of the delimiter line that a text begins with, 0 if it begins with none, -1 if more bytes
 // are needed to decide. At the end of the body a delimiter needs no line break.
 func (r *boundaryReader) measure(text []byte) int {
+	if len(text) > 0 && text[0] != '-' && r.minDashes > 0 {
+		return 0 // most lines of an image end here
+	}
 	text = text[:min(len(text), maxDelimiter)]
-	rest := bytes.TrimLeft(text, "-")
-	if len(rest) > 0 && len(text)-len(rest) < r.minDashes {
-		return 0
-	}
-	named := bytes.HasPrefix(rest, r.boundary)
-	if named {
-		rest = bytes.TrimLeft(rest[len(r.boundary):], "-")
-		rest = bytes.TrimPrefix(bytes.TrimLeft(rest, " \t"), []byte("\r"))
-	}
+	size := r.match(text)
 	switch {
-	case named && len(rest) > 0 && rest[0] == '\n':
-		return len(text) - len(rest) + 1
-	case named && len(rest) > 0, !named && !bytes.HasPrefix(r.boundary, rest), len(text) == maxDelimiter:
+	case size >= 0:
+		return size
+	case r.source.ended():
+		return max(r.match(append(bytes.Clone(text), '\n'))-1, 0)
+	case len(text) == maxDelimiter:
 		return 0
-	case r.source.err != io.EOF:
-		return -1
-	case named:
-		return len(text)
+	}
+	return -1
+}
+
+// match is measure for a text behind which more bytes come.
+func (r *boundaryReader) match(text []byte) int {
+	rest := bytes.TrimLeft(text, "-")
+	dashes := len(text) - len(rest)
+	if len(rest) > 0 && dashes < r.minDashes {
+		return 0
+	}
+	for _, boundary := range r.boundaries {
+		if size := matchLine(rest, boundary); size > 0 {
+			return dashes + size
+		} else if size < 0 {
+			return -1
+		}
 	}
 	return 0
 }
 
-// skipDelimiter moves on over the delimiter that block has found.
+// matchLine is match for one boundary, behind the dashes.
+func matchLine(text, boundary []byte) int {
+	rest, named := bytes.CutPrefix(text, boundary)
+	if !named {
+		if bytes.HasPrefix(boundary, text) {
+			return -1
+		}
+		return 0
+	}
+	rest = bytes.TrimPrefix(bytes.TrimLeft(bytes.TrimLeft(rest, "-"), " \t"), []byte("\r"))
+	switch {
+	case len(rest) == 0:
+		return -1
+	case rest[0] == '\n':
+		return len(text) - len(rest) + 1
+	}
+	return 0
+}
+
+// skipDelimiter moves on over the delimiter that block has found. It is that of the body in which the next part lies.
 func (r *boundaryReader) skipDelimiter() {
 	line, _ := r.buf.Peek(r.delimiterSize)
 	line = bytes.TrimSpace(line)
 	r.leastDashes = min(r.leastDashes, len(line)-len(bytes.TrimLeft(line, "-")))
-	r.partFollows = bytes.HasSuffix(line, r.boundary)
+	r.partFollows = !bytes.HasSuffix(line, []byte("--"))
+	boundary := bytes.Trim(line, "- \t")
+	depth := slices.IndexFunc(r.boundaries, func(b []byte) bool { return bytes.Equal(b, boundary) })
+	r.boundaries = r.boundaries[:depth+1]
 	r.buf.Discard(r.delimiterSize)
 	r.atLineStart = true
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/http/httptest"
 	"testing"
 )
@@ -35,7 +34,7 @@ func TestReadErrors(t *testing.T) {
 		},
 		{"image, slow", readError(slow, 5), 408, "the body stood still for 30s: nothing was stored"},
 		{
-			"image, too large", readError(&http.MaxBytesError{Limit: 9}, 2048), 413,
+			"image, too large", readError(fmt.Errorf("read: %w", tooLarge(2048)), 5), 413,
 			"image too large: allowed are 2048 bytes (2.0 KiB)",
 		},
 		{

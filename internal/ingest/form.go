@@ -1,11 +1,11 @@
 package ingest
 
 import (
+	"errors"
 	"io"
-	"mime"
-	"mime/multipart"
 	"net/http"
-	"strings"
+
+	"github.com/image-streamer/image-streamer/internal/httpserver"
 )
 
 // formOverhead is how many bytes a form may hold besides its image.
@@ -13,61 +13,104 @@ const formOverhead = 1 << 20
 
 // ReadForm reads a multipart form with one file, an image of at most maxBytes, and returns that file.
 func ReadForm(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload) ([]byte, error) {
-	mimeType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	contentType := r.Header.Get("Content-Type")
+	body, _, err := openBody(u.Body(w, r, nil), r.Header)
 	switch {
-	case r.ContentLength > maxBytes+formOverhead:
+	case r.ContentLength > textSize(maxBytes)+formOverhead:
 		return nil, tooLarge(maxBytes)
-	case mimeType != "multipart/form-data":
+	case mediaType(contentType) != "multipart/form-data":
 		return nil, errNotForm
-	case err != nil || params["boundary"] == "":
-		return nil, errNoBoundary
+	case err != nil:
+		return nil, err
 	case !HasBody(r):
 		return nil, NoLength(r)
 	}
 	if err := u.Reserve(new(chunkBuffer).footprint(1)); err != nil { // before the client is asked for its body
 		return nil, err
 	}
-	body := http.MaxBytesReader(w, io.NopCloser(u.Body(w, r, nil)), maxBytes+formOverhead)
-	image, err := readOnlyFile(multipart.NewReader(body, params["boundary"]), maxBytes, u)
+	quota := &quotaReader{body, formOverhead, overQuota(maxBytes)}
+	f := form{partReader: newPartReader(quota, contentType, maxBytes, u), quota: quota}
+	file, err := f.read()
 	if err != nil {
-		return nil, err
+		return nil, f.refusal(err)
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // a body that is cut behind its form is cut nevertheless
-		return nil, readError(err, maxBytes)
-	}
-	return image, nil
+	return file, nil
 }
 
-// readOnlyFile reads a form to its end and returns its only file.
-func readOnlyFile(form *multipart.Reader, maxBytes int64, u *Upload) ([]byte, error) {
-	var image []byte
+// form finds the file among the parts of a form.
+type form struct {
+	*partReader
+	quota *quotaReader
+
+	file   []byte
+	kind   partKind // of the part that was the file so far
+	second bool     // another part has the same kind
+}
+
+// read reads the form to its end and returns its file.
+func (f *form) read() ([]byte, error) {
+	if f.body.detectBoundary(); f.body.boundaries == nil {
+		return nil, errNoBoundary
+	}
 	for {
-		part, err := form.NextPart()
-		switch {
-		case err == io.EOF && image == nil:
-			return nil, errNoFile
-		case err == io.EOF:
-			return image, nil
-		case err != nil:
-			return nil, readError(err, maxBytes)
-		case !isFile(part): // NextPart passes over it
-		case image != nil:
-			return nil, errSecondFile
-		default:
-			if image, err = readUnsized(part, maxBytes, u); err != nil {
-				return nil, err
-			}
+		header, err := f.next()
+		if err == io.EOF {
+			return f.end()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := f.add(header); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// isFile reports whether a part is a file and not a text field. A file has a file name or, from devices that send none,
-// the type of an image. A file input in which nothing was chosen has an empty name.
-func isFile(part *multipart.Part) bool {
-	_, disposition, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
-	if name, named := disposition["filename"]; named {
-		return name != ""
+// add reads a part that is more of a file than those before.
+func (f *form) add(header partHeader) error {
+	first, err := f.first()
+	kind := header.kind(first)
+	nothingChosen := len(first) == 0 && header.isFile && !header.named
+	switch {
+	case err != nil:
+		return err
+	case kind <= mayBe, nothingChosen, kind < f.kind:
+		return nil
+	case kind == f.kind && kind == imageFile:
+		return errSecondFile
+	case kind == f.kind:
+		f.second = true
+		return nil
 	}
-	mimeType := part.Header.Get("Content-Type")
-	return strings.HasPrefix(mimeType, "image/") || strings.HasPrefix(mimeType, "application/octet-stream")
+	f.kind, f.second = kind, false
+	left := f.quota.left
+	f.quota.left += textSize(f.maxBytes)
+	f.file, err = f.readContent(header, first)
+	f.quota.left = left
+	return err
+}
+
+// end returns the file of a form that was read to its end.
+func (f *form) end() ([]byte, error) {
+	switch {
+	case f.understood && f.body.partFollows:
+		return nil, errNotClosed
+	case f.file == nil:
+		return nil, errNoFile
+	case f.second:
+		return nil, errSecondFile
+	}
+	return f.file, nil
+}
+
+// refusal returns the error for the client.
+func (f *form) refusal(err error) error {
+	skipped, ok := errors.AsType[*Skipped](err)
+	switch {
+	case !ok:
+		return readError(err, f.maxBytes)
+	case skipped.refusal != nil:
+		return skipped.refusal
+	}
+	return httpserver.Errorf(http.StatusBadRequest, "malformed form, nothing was stored: a part is %s", skipped.reason)
 }

@@ -16,6 +16,7 @@ import (
 	"testing/iotest"
 
 	"github.com/image-streamer/image-streamer/internal/httpserver"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
 // leastRate is the least average rate of a body, in bytes a second.
@@ -68,11 +69,16 @@ const (
 	splitMax = 1 << 10
 )
 
+func newSplitter(t testing.TB, body io.Reader, contentType string, maxBytes int64, u *Upload) *Splitter {
+	t.Helper()
+	return testkit.Must(NewSplitter(body, http.Header{"Content-Type": {contentType}}, maxBytes, u))(t)
+}
+
 // splitAll returns the images of a body in order, and its last error.
 func splitAll(t testing.TB, body io.Reader, contentType string, maxBytes int64) (found []string, err error) {
 	t.Helper()
 	room := 0
-	s := NewSplitter(body, contentType, maxBytes, testUpload(t, func(size int) []byte {
+	s := newSplitter(t, body, contentType, maxBytes, testUpload(t, func(size int) []byte {
 		room = size
 		return make([]byte, size)
 	}))
@@ -240,7 +246,10 @@ func receiveWithin(budget *Budget, w http.ResponseWriter, r *http.Request) (imag
 	case "/imageForm/":
 		image, err = ReadForm(w, r, maxBytes, u)
 	default:
-		return receiveStream(NewSplitter(u.Body(w, r, nil), r.Header.Get("Content-Type"), maxBytes, u), u)
+		var s *Splitter
+		if s, err = NewSplitter(u.Body(w, r, nil), r.Header, maxBytes, u); err == nil {
+			return receiveStream(s, u)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // HasBody reports whether a request says how its body ends: by a Content-Length, which may be 0, or by chunked
@@ -12,17 +14,50 @@ func HasBody(r *http.Request) bool {
 }
 
 // ReadImage reads a request body that is an image of at most maxBytes. It returns the whole body, in a buffer of its
-// own, or an error: never a part of the body.
+// own and without its encodings, or an error: never a part of the body.
 func ReadImage(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload) ([]byte, error) {
+	transferEncoding := strings.ToLower(r.Header.Get("Content-Transfer-Encoding"))
+	body, encoded, err := openBody(u.Body(w, r, nil), r.Header)
 	switch {
-	case r.ContentLength > maxBytes:
+	case err != nil:
+		return nil, err
+	case isMultipart(mediaType(r.Header.Get("Content-Type"))):
+		return nil, errMultipart
+	case r.ContentLength > maxBytes && (!encoded && !mayBeText(r.Header) || r.ContentLength > textSize(maxBytes)):
 		return nil, tooLarge(maxBytes)
-	case r.ContentLength > 0:
-		return readSized(u.Body(w, r, nil), int(r.ContentLength), maxBytes, u)
 	case !HasBody(r):
 		return nil, NoLength(r)
+	case r.ContentLength <= 0 || r.ContentLength > maxBytes || encoded || transferEncoding != "":
+		return readUnsized(decodeText(body, transferEncoding), maxBytes, u)
 	}
-	return readUnsized(u.Body(w, r, nil), maxBytes, u)
+	image, err := readSized(body, int(r.ContentLength), maxBytes, u)
+	if err != nil {
+		return nil, err
+	}
+	return decodeImage(image, maxBytes, u)
+}
+
+// openBody checks what the headers of a request say about its body as a whole, and returns the body without its
+// Content-Encoding, and whether it has one.
+func openBody(body io.Reader, h http.Header) (decoded io.Reader, encoded bool, err error) {
+	if contentRange := h.Get("Content-Range"); contentRange != "" && !isWhole(contentRange) {
+		return nil, false, errNotWhole
+	}
+	return decodeBody(body, h)
+}
+
+// isWhole reports whether a Content-Range is that of a body that is not a part of something.
+func isWhole(contentRange string) bool {
+	var first, last, size int64
+	n, err := fmt.Sscanf(contentRange, "bytes %d-%d/%d", &first, &last, &size)
+	return n == 3 && err == nil && first == 0 && last == size-1
+}
+
+// mayBeText reports whether a body may be an image as text, which is larger than the image.
+func mayBeText(h http.Header) bool {
+	mimeType := mediaType(h.Get("Content-Type"))
+	return strings.HasPrefix(mimeType, "text/") || mimeType == "application/x-www-form-urlencoded" ||
+		h.Get("Content-Transfer-Encoding") != ""
 }
 
 // readSized reads an image of known size.

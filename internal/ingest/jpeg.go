@@ -4,9 +4,11 @@ import "bytes"
 
 // Second bytes of JPEG markers.
 const (
-	soi = 0xd8 // start of image
-	eoi = 0xd9 // end of image
-	sos = 0xda // start of scan: coded data follows, and not a marker
+	soi  = 0xd8 // start of image
+	eoi  = 0xd9 // end of image
+	sos  = 0xda // start of scan: coded data follows, and not a marker
+	app2 = 0xe2 // may hold an index of pictures
+	tem  = 0x01 // without a segment
 )
 
 // nextJPEG returns the next of the JPEGs that stand one after the other, with anything between them.
@@ -22,20 +24,13 @@ func (s *Splitter) nextJPEG() ([]byte, error) {
 // toJPEG passes over what is not a JPEG, and over the start of a JPEG.
 func (s *Splitter) toJPEG() error {
 	for {
-		block, err := s.body.block()
-		if err != nil {
+		if err := s.toFill(); err != nil {
 			return err
 		}
-		at := bytes.IndexByte(block, 0xff)
-		if at < 0 {
-			s.body.drop(len(block))
-			continue
-		}
-		s.body.drop(at)
-		if code, err := s.takeMarker(); err != nil || code != soi {
+		if code, err := s.takeCode(); err != nil || code != soi {
 			continue // block returns an error of the body again
 		}
-		if block, err = s.body.block(); err != nil || block[0] == 0xff {
+		if block, err := s.body.block(); err != nil || block[0] == 0xff {
 			s.understood = true
 			return nil
 		}
@@ -47,8 +42,14 @@ func (s *Splitter) toJPEG() error {
 func (s *Splitter) readJPEG() ([]byte, error) {
 	s.image.begin(0xff, soi)
 	defer s.image.end()
-	s.startRead = false
+	s.startRead, s.pictures = false, nil
 	if err := s.walk(); err != nil {
+		return nil, s.endedBy(err)
+	}
+	if s.body.boundaries != nil {
+		return s.readTail()
+	}
+	if err := s.takePictures(); err != nil {
 		return nil, s.endedBy(err)
 	}
 	return s.image.whole(s.upload)
@@ -62,12 +63,12 @@ func (s *Splitter) walk() error {
 		case code == soi:
 			s.startRead = true
 			return Skippedf("cut short by the next image")
-		case code == 0x01 || isRestart(code): // without a segment
+		case code == tem || isRestart(code): // without a segment
 			code, err = s.takeMarker()
 		case code < 0xc0:
 			return Skippedf("not a JPEG: %#02x is not a marker", code)
 		default:
-			if err = s.takeSegment(); err != nil {
+			if err = s.takeSegment(code); err != nil {
 				return err
 			}
 			if code == sos {
@@ -82,13 +83,38 @@ func (s *Splitter) walk() error {
 
 func isRestart(code byte) bool { return code >= 0xd0 && code <= 0xd7 }
 
-// takeMarker takes a marker, with the fill bytes before it, and returns its second byte.
+func isJPEG(first []byte) bool { return bytes.HasPrefix(first, []byte{0xff, soi}) }
+
+// takeMarker takes a marker, with the fill bytes before it, and returns its second byte. Bytes before a marker that
+// belong to no segment are a fault over which decoders pass.
 func (s *Splitter) takeMarker() (byte, error) {
-	if block, err := s.body.block(); err != nil {
-		return 0, err
-	} else if block[0] != 0xff {
-		return 0, Skippedf("not a JPEG: %#02x in the place of a marker", block[0])
+	for {
+		if err := s.toFill(); err != nil {
+			return 0, err
+		}
+		if code, err := s.takeCode(); err != nil || code != 0 {
+			return code, err
+		}
 	}
+}
+
+// toFill takes what stands before the next byte of 0xff.
+func (s *Splitter) toFill() error {
+	for {
+		block, err := s.body.block()
+		if err != nil {
+			return err
+		}
+		before, _, found := bytes.Cut(block, []byte{0xff})
+		s.take(before)
+		if found {
+			return nil
+		}
+	}
+}
+
+// takeCode takes bytes of 0xff and the byte behind them, and returns that byte.
+func (s *Splitter) takeCode() (byte, error) {
 	for s.accept(0xff) {
 	}
 	return s.takeByte()
@@ -106,7 +132,7 @@ func (s *Splitter) takeByte() (byte, error) {
 }
 
 // takeSegment takes what belongs to a marker: the length, and as many bytes less the two of the length itself.
-func (s *Splitter) takeSegment() error {
+func (s *Splitter) takeSegment(code byte) error {
 	high, err := s.takeByte()
 	if err != nil {
 		return err
@@ -119,12 +145,23 @@ func (s *Splitter) takeSegment() error {
 	if left < 0 {
 		return Skippedf("not a JPEG: a segment of length %d", left+2)
 	}
+	if code == app2 {
+		return s.takeIndex(left)
+	}
+	return s.takeBytes(left, nil)
+}
+
+// takeBytes takes so many bytes, and shows them to a function if there is one.
+func (s *Splitter) takeBytes(left int, show func([]byte)) error {
 	for left > 0 {
 		block, err := s.body.block()
 		if err != nil {
 			return err
 		}
 		n := min(left, len(block))
+		if show != nil {
+			show(block[:n])
+		}
 		s.take(block[:n])
 		left -= n
 	}
@@ -143,7 +180,7 @@ func (s *Splitter) takeScan() (byte, error) {
 			s.take(block[:coded])
 			continue
 		}
-		code, err := s.takeMarker()
+		code, err := s.takeCode()
 		if err != nil || code != 0 && !isRestart(code) {
 			return code, err
 		}

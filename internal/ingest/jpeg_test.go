@@ -45,6 +45,11 @@ func TestSplitJPEG(t *testing.T) {
 		{"wrong marker", "", photo("\xff\x02") + photoA + photo("\xff\xbf") + photoB, []string{bad, photoA, bad, photoB}},
 		{"no marker", "", "\xff\xd8" + jpegSegment(0xdb, "") + "image" + photoA, []string{bad, photoA}},
 		{
+			"bytes between segments", "",
+			photoA[:12] + "\x00\xff\x00junk" + photoA[12:] + photoB,
+			[]string{photoA[:12] + "\x00\xff\x00junk" + photoA[12:], photoB},
+		},
+		{
 			"segment too short", "",
 			"\xff\xd8\xff\xdb\x00\x01" + photoA + "\xff\xd8\xff\xda\x00\x00" + photoB,
 			[]string{bad, photoA, bad, photoB},

@@ -1,130 +1,122 @@
 package ingest
 
-import "io"
-
-// nextPart returns the image in the next part. A closing delimiter is like any other, since some cameras close every
-// part. But behind it, as before the first delimiter, only what is clearly a part counts as one.
+// nextPart returns the image in the next part.
 func (s *Splitter) nextPart() ([]byte, error) {
 	for {
 		if s.startRead {
 			return s.readJPEG()
 		}
-		if s.inPart {
-			if err := s.toDelimiter(); err != nil {
-				return nil, err
-			}
+		header, err := s.next()
+		if err != nil {
+			return nil, err
 		}
-		s.inPart = true
-		if image, err := s.readPart(); image != nil || err != nil {
+		if image, err := s.readPart(header); image != nil || err != nil {
 			return image, err
 		}
 	}
 }
 
-// toDelimiter passes over what is left of a part, and its delimiter.
-func (s *Splitter) toDelimiter() error {
-	s.body.expectAfterImage()
-	for {
-		block, err := s.body.block()
-		if err == errDelimiter {
-			s.body.skipDelimiter()
-			s.understood = true
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		s.body.drop(len(block))
-	}
-}
-
-// readPart returns the image in a part. It returns neither an image nor an error if none was to be expected.
-func (s *Splitter) readPart() ([]byte, error) {
-	header, err := s.readHeader()
-	cut := err == errDelimiter || err == io.EOF
-	switch {
-	case !s.body.partFollows && (err != nil || !header.isPart()), cut && header.lines == 0:
-		return nil, nil
-	case cut:
-		return nil, Skippedf("cut short in its header")
-	case err != nil:
-		return nil, err
-	}
-	s.understood = true
-	switch {
-	case header.isText:
-		return nil, s.discard(max(header.length, 0))
-	case header.length == 0:
-		return nil, Skippedf("empty")
-	case header.length > s.maxBytes:
-		if err := s.discard(header.length); err != nil {
-			return nil, err
-		}
-		return nil, Skippedf("%d bytes, larger than %d", header.length, s.maxBytes)
-	case header.length > 0:
-		return s.readSized(int(header.length))
+// readPart returns the image in a part. It returns neither an image nor an error if there is nothing in the part.
+//
+// A part ends at its delimiter. Its image is returned before the delimiter if nothing behind the image has arrived yet:
+// at the Content-Length, unless the image shows by its format that bytes are missing, and a JPEG without a length at
+// its end marker. A length behind which anything but a delimiter stands is wrong; from then on lengths do not count.
+func (s *Splitter) readPart(header partHeader) ([]byte, error) {
+	if s.believes(header) {
+		return s.readSized(header)
 	}
 	return s.readUnsized(header)
 }
 
-// readSized reads an image of known size.
-func (s *Splitter) readSized(size int) ([]byte, error) {
-	image, err := s.upload.readFull(s.body.buf, size)
-	s.body.expectAfterImage()
-	if err != nil {
+// believes reports whether the length of a part is to be tried. The header has to say that the part is an image.
+func (s *Splitter) believes(header partHeader) bool {
+	kind := header.kind(nil)
+	return !s.distrust && header.length > 0 && header.length <= s.maxBytes && isPlain(header.encoding) &&
+		(kind == imageFile || kind == mayBe)
+}
+
+// readSized reads an image whose size the header says.
+func (s *Splitter) readSized(header partHeader) ([]byte, error) {
+	s.sized = sizedReader{body: s.body}
+	image, err := s.upload.readFull(&s.sized, int(header.length))
+	switch {
+	case err == nil && s.sized.err != errDelimiter:
+		ends, err := s.endsHere(image[len(image)-1], completenessOf(image) != cut)
+		switch {
+		case err != nil:
+			return nil, err
+		case ends:
+			image, err = decodeImage(image, s.maxBytes, s.upload)
+			return image, skippedBy(err)
+		}
+	case s.sized.err == nil:
+		return nil, err // there was no memory
+	}
+	s.distrust = true
+	s.body.reread(image)
+	if err := s.reserveReplay(); err != nil {
+		return nil, err
+	}
+	s.body.expectInImage()
+	return s.readUnsized(header)
+}
+
+// reserveReplay reserves the memory for what is read again, and for the images in it.
+func (s *Splitter) reserveReplay() error { return s.upload.Reserve(3 * s.body.source.held()) }
+
+// endsHere reports whether the part ends with the bytes read so far, of which this is the last one. While nothing
+// behind it has arrived, an image that may be complete is taken for that.
+func (s *Splitter) endsHere(last byte, complete bool) (ends bool, err error) {
+	next, err := s.body.following(last, !complete)
+	if next == moreContent {
+		s.body.expectInImage()
+	}
+	return next != moreContent, err
+}
+
+// readUnsized reads an image that ends with its part.
+func (s *Splitter) readUnsized(header partHeader) ([]byte, error) {
+	first, err := s.first()
+	kind, jpeg := header.kind(first), isJPEG(first)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(first) == 0 && header.lines == 0:
+		return nil, nil
+	case len(first) == 0:
+		return nil, Skippedf("empty")
+	case header.missing && !jpeg:
+		return nil, Skippedf("neither a header nor a JPEG")
+	case kind != imageFile && kind != mayBe:
+		return nil, Skippedf("no image: its type is %.40q", header.mimeType)
+	case jpeg && !header.disposed:
+		s.body.drop(2) // the start marker
+		return s.readJPEG()
+	}
+	return s.readFile(header, first)
+}
+
+// readFile reads an image to the end of its part.
+func (s *Splitter) readFile(header partHeader, first []byte) ([]byte, error) {
+	encoded := !isPlain(header.encoding) || isDataURL(first)
+	image, err := s.readContent(header, first)
+	if err != nil || encoded || int64(len(image)) >= header.length {
+		return image, err
+	}
+	if _, err := s.body.block(); err != errDelimiter {
 		return nil, s.endedBy(err)
 	}
 	return image, nil
 }
 
-// discard passes over content of known size.
-func (s *Splitter) discard(size int64) error {
-	if err := s.body.discard(size); err != nil {
-		return s.endedBy(err)
-	}
-	return nil
-}
-
-// readUnsized reads an image that ends with its end marker, if it is a JPEG, or with the part otherwise.
-func (s *Splitter) readUnsized(header partHeader) ([]byte, error) {
-	s.body.expectInImage()
-	marked := s.accept(0xff)
+// readTail returns a JPEG that was read to its end marker, with what stands behind the marker in the part.
+func (s *Splitter) readTail() ([]byte, error) {
+	ends, err := s.endsHere(eoi, s.pictures == nil)
 	switch {
-	case marked && s.accept(soi):
-		return s.readJPEG()
-	case header.missing:
-		if _, err := s.body.block(); err != nil {
-			return nil, s.endedBy(err)
-		}
-		return nil, Skippedf("neither a header nor a JPEG")
-	}
-	s.image.begin()
-	defer s.image.end()
-	if marked {
-		s.image.add([]byte{0xff})
-	}
-	for {
-		block, err := s.body.block()
-		if err != nil {
-			return s.readUntil(err, header)
-		}
-		s.take(block)
-	}
-}
-
-// readUntil returns the image that was read until err.
-func (s *Splitter) readUntil(err error, header partHeader) ([]byte, error) {
-	switch {
-	case err == errDelimiter:
-		s.image.data.trim('\r')
-	case err != io.EOF:
+	case err != nil:
 		return nil, err
-	}
-	switch {
-	case s.image.data.size > 0 || s.image.tooLarge:
+	case ends:
 		return s.image.whole(s.upload)
-	case header.lines == 0:
-		return nil, nil
 	}
-	return nil, Skippedf("empty")
+	return s.readRest()
 }

@@ -7,14 +7,16 @@ import "io"
 type partialImage struct {
 	maxBytes int64
 	data     chunkBuffer
-	reading  bool // between begin and end
-	tooLarge bool // not all bytes were kept
+	length   int64 // of the image so far
+	reading  bool  // between begin and end
+	tooLarge bool  // not all bytes were kept
 }
 
 // begin begins an image, with its first bytes. Its end has to be called.
 func (p *partialImage) begin(first ...byte) {
 	p.reading, p.tooLarge = true, false
 	p.data.write(first)
+	p.length = int64(len(first))
 }
 
 // end drops the image.
@@ -28,8 +30,9 @@ func (p *partialImage) add(next []byte) {
 	if !p.reading {
 		return
 	}
+	p.length += int64(len(next))
 	// The last byte may belong to the line break before a delimiter, and is then not a byte of the image.
-	p.tooLarge = p.tooLarge || int64(p.data.size+len(next))-1 > p.maxBytes
+	p.tooLarge = p.tooLarge || p.length-1 > p.maxBytes
 	if !p.tooLarge {
 		p.data.write(next)
 	}
@@ -37,8 +40,11 @@ func (p *partialImage) add(next []byte) {
 
 // whole returns the image, which is now complete, in a buffer of its size.
 func (p *partialImage) whole(u *Upload) ([]byte, error) {
-	if p.tooLarge || int64(p.data.size) > p.maxBytes {
-		return nil, Skippedf("larger than %d bytes", p.maxBytes)
+	switch {
+	case p.tooLarge || int64(p.data.size) > p.maxBytes:
+		return nil, skippedBy(tooLarge(p.maxBytes))
+	case p.data.size == 0:
+		return nil, skippedBy(ErrEmptyImage)
 	}
 	return p.data.image(u)
 }

@@ -89,7 +89,7 @@ func TestSplitAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, row := range bodiesOfPieces {
 		var now piece
-		s := NewSplitter(readerFunc(func(p []byte) (int, error) {
+		s := newSplitter(t, readerFunc(func(p []byte) (int, error) {
 			if now.body == "" {
 				t.Fatalf("%s: read on before %q was returned", row.name, now.image)
 			}

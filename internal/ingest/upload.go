@@ -109,6 +109,7 @@ func (u *Upload) isQuick(received int) bool {
 }
 
 // readFull reads an image of known size. The memory of a large one is taken as its bytes come, until they come quickly.
+// If the source fails, readFull returns what came before.
 func (u *Upload) readFull(source io.Reader, size int) ([]byte, error) {
 	u.declared = int64(size)
 	var head chunkBuffer
@@ -118,15 +119,16 @@ func (u *Upload) readFull(source io.Reader, size int) ([]byte, error) {
 			return nil, err
 		}
 		if err := head.readFrom(source, size-head.size); err != nil {
-			return nil, err
+			part := make([]byte, head.size)
+			head.copyTo(part)
+			return part, err
 		}
 	}
 	if err := u.Reserve(head.memory() + int64(size)); err != nil {
 		return nil, err
 	}
 	image := u.budget.buffer(size)
-	if _, err := io.ReadFull(source, image[head.copyTo(image):]); err != nil {
-		return nil, err
-	}
-	return image, nil
+	held := head.copyTo(image)
+	n, err := io.ReadFull(source, image[held:])
+	return image[:held+n], err
 }

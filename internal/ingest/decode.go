@@ -1,0 +1,179 @@
+package ingest
+
+import (
+	"bufio"
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/image-streamer/image-streamer/internal/httpserver"
+)
+
+// dataURL begins an image that a page made: canvas.toDataURL returns such a text.
+const dataURL = "data:image/"
+
+// maxDataURLHead is how long a data URL may be up to its comma.
+const maxDataURLHead = 256
+
+func isDataURL(first []byte) bool {
+	return len(first) >= len(dataURL) && strings.EqualFold(string(first[:len(dataURL)]), dataURL)
+}
+
+// isPlain reports whether a transfer encoding leaves the bytes as they are.
+func isPlain(encoding string) bool {
+	switch encoding {
+	case "", "binary", "8bit", "7bit":
+		return true
+	}
+	return false
+}
+
+// textSize is how large an image of n bytes may be as text.
+func textSize(n int64) int64 { return n + n/2 + maxDataURLHead }
+
+// decodeText returns the bytes of an image that may be sent as text: as a data URL or in base64.
+func decodeText(source io.Reader, encoding string) io.Reader {
+	return &textReader{text: bufio.NewReader(source), encoding: encoding}
+}
+
+// textReader reads nothing before its first Read: the memory for the image is to be reserved before that.
+type textReader struct {
+	text     *bufio.Reader
+	encoding string
+	image    io.Reader // nil before the first read
+}
+
+// Read implements io.Reader.
+func (r *textReader) Read(p []byte) (n int, err error) {
+	if r.image == nil {
+		if r.image, err = r.open(); err != nil {
+			return 0, err
+		}
+	}
+	return r.image.Read(p)
+}
+
+func (r *textReader) open() (io.Reader, error) {
+	encoding := r.encoding
+	if first, _ := r.text.Peek(len(dataURL)); isDataURL(first) { // Read returns the error of Peek again
+		head, _ := r.text.Peek(maxDataURLHead)
+		end := bytes.IndexByte(head, ',')
+		if end < 0 || !bytes.HasSuffix(bytes.ToLower(head[:end]), []byte(";base64")) {
+			return nil, errors.New("a data URL that is not in base64")
+		}
+		r.text.Discard(end + 1)
+		encoding = "base64"
+	}
+	if encoding == "base64" {
+		return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{r.text}), nil
+	}
+	return r.text, nil
+}
+
+// decodeImage returns an image that was read, and may be a data URL.
+func decodeImage(image []byte, maxBytes int64, u *Upload) ([]byte, error) {
+	if !isDataURL(image) {
+		return image, nil
+	}
+	return readUnsized(decodeText(bytes.NewReader(image), ""), maxBytes, u)
+}
+
+// base64Filter leaves out of a text what the decoder does not expect: white space and padding. It writes the alphabet
+// for URLs as the common one.
+type base64Filter struct{ text io.Reader }
+
+// Read implements io.Reader.
+func (f *base64Filter) Read(p []byte) (int, error) {
+	for {
+		n, err := f.text.Read(p)
+		kept := p[:0]
+		for _, b := range p[:n] {
+			switch b {
+			case ' ', '\t', '\r', '\n', '=':
+			case '-':
+				kept = append(kept, '+')
+			case '_':
+				kept = append(kept, '/')
+			default:
+				kept = append(kept, b)
+			}
+		}
+		if len(kept) > 0 || err != nil {
+			return len(kept), err
+		}
+	}
+}
+
+// decodeBody returns a body without its Content-Encoding, and whether it has one.
+func decodeBody(body io.Reader, h http.Header) (decoded io.Reader, encoded bool, err error) {
+	var codings []string
+	for coding := range strings.SplitSeq(strings.Join(h.Values("Content-Encoding"), ","), ",") {
+		if coding = strings.ToLower(strings.TrimSpace(coding)); coding != "" && coding != "identity" {
+			codings = append(codings, coding)
+		}
+	}
+	switch coding := strings.Join(codings, ", "); coding {
+	case "":
+		return body, false, nil
+	case "gzip", "x-gzip":
+		return &inflater{source: bufio.NewReader(body), open: openGzip}, true, nil
+	case "deflate":
+		return &inflater{source: bufio.NewReader(body), open: openDeflate}, true, nil
+	default:
+		return nil, false, httpserver.Errorf(http.StatusUnsupportedMediaType,
+			"Content-Encoding %.40s: allowed is one of gzip, deflate and identity", coding)
+	}
+}
+
+// inflater is a body without its Content-Encoding. The end of the encoding has to be that of the body.
+type inflater struct {
+	source *bufio.Reader
+	open   func(*bufio.Reader) (io.Reader, error)
+	data   io.Reader // nil before the first read
+	err    error
+}
+
+func openGzip(source *bufio.Reader) (io.Reader, error) { return gzip.NewReader(source) }
+
+// openDeflate reads both what the standard calls deflate, which is zlib's format, and what many senders took it for.
+func openDeflate(source *bufio.Reader) (io.Reader, error) {
+	head, err := source.Peek(2)
+	if err != nil {
+		return nil, err
+	}
+	if head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+		return zlib.NewReader(source)
+	}
+	return flate.NewReader(source), nil
+}
+
+// Read implements io.Reader.
+func (f *inflater) Read(p []byte) (n int, err error) {
+	if f.data == nil && f.err == nil {
+		f.data, f.err = f.open(f.source)
+	}
+	if f.err != nil {
+		return 0, f.err
+	}
+	n, f.err = f.data.Read(p)
+	if f.err == io.EOF {
+		f.err = f.atEnd()
+	}
+	return n, f.err
+}
+
+// atEnd returns io.EOF if the body ends with its encoding.
+func (f *inflater) atEnd() error {
+	switch _, err := f.source.ReadByte(); {
+	case err != nil:
+		return err
+	default:
+		return errors.New("bytes behind the end of the Content-Encoding")
+	}
+}
