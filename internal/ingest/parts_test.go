@@ -143,6 +143,29 @@ func TestSplitWrongLengthsOfUnknownImages(t *testing.T) {
 	}
 }
 
+// A sender whose lengths are far too large is not held up: its first image comes with the delimiter behind it, and
+// then each at once.
+func TestSplitPauses(t *testing.T) {
+	t.Parallel()
+	claim := withClaim(len(photoB)+900, photoB)
+	for piece, wants := range map[string][]int{
+		"\r\n--b\r\n" + claim: {2, 2, 3, 4},
+		claim + "\r\n--b\r\n": {1, 2, 3, 4},
+	} {
+		sent := 0
+		pieces := readerFunc(func(p []byte) (int, error) {
+			sent++
+			return copy(p, piece), nil
+		})
+		s := newSplitter(t, pieces, mixed, splitMax, testUpload(t, bytesOf))
+		for _, want := range wants {
+			if image, err := s.Next(); string(image) != photoB || err != nil || sent != want {
+				t.Errorf("%.9q: got %q, error %v, after %d pieces, want %d", piece, image, err, sent, want)
+			}
+		}
+	}
+}
+
 // mpo is one image of several pictures, of which the first has the index.
 func mpo(padding int, pictures ...string) string {
 	entries, places := "", 0

@@ -168,6 +168,11 @@ func TestSplitMemory(t *testing.T) {
 	}{
 		{"a claim", mixed, strings.NewReader("--b\r\nContent-Length: 1073741824\r\n\r\nimage"), []string{bad}},
 		{"a length", mixed, behind("--b\r\nContent-Length: 1000000000\r\n\r\n", "x"), []string{bad}},
+		{
+			"a wrong length", mixed,
+			behind("--b\r\n"+withClaim(maxBytes, photoA)+"\r\n--b\r\n\r\n", "x"),
+			[]string{photoA, bad},
+		},
 		{"no length", mixed, behind("--b\r\n\r\n", "x"), []string{bad}},
 		{"text before", mixed, endless("\r\n-b"), nil},
 		{"a line before", mixed, endless("x"), nil},
