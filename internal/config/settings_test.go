@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 // settingCases are good values of every setting, with what Load makes of them, bad values, and the words in which
@@ -279,12 +280,17 @@ func TestConfigValues(t *testing.T) {
 var numberRows = map[string]string{
 	"PORT": "80", "EXPIRE": "60", "NODATA_ASPECT_RATIO": "1", "NODATA_HEIGHT": "90", "NODATA_STATUS": "404",
 	"MAX_IMAGE_BYTES": "5000", "MEMORY_LIMIT": "5000", "MAX_IMAGES": "5", "MAX_SESSION_BYTES": "5000", "MAX_SESSIONS": "5",
-	"UPLOAD_LIMIT": "5000", "MIN_UPLOAD_RATE": "500", "MAX_VIEWERS": "5", "TEST_INTERVAL": "5",
+	"UPLOAD_LIMIT": "5000", "MIN_UPLOAD_RATE": "500", "DOWNLOAD_LIMIT": "5000", "MAX_VIEWERS": "5", "TEST_INTERVAL": "5",
 }
 
 // One rule holds for every number: it is written in plain decimal digits. What Go's parsers take besides is refused.
 func TestNumbersArePlainDecimal(t *testing.T) {
 	t.Parallel()
+	for _, s := range settings {
+		if isNumber := s.fallback != "" && unicode.IsDigit(rune(s.fallback[0])); isNumber && numberRows[s.name] == "" {
+			t.Errorf("%s has no row in numberRows", s.name)
+		}
+	}
 	for name, number := range numberRows {
 		load(t, name+"="+number)
 		for _, value := range []string{
