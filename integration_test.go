@@ -238,10 +238,13 @@ func TestRedisTakesNoWrites(t *testing.T) {
 	testkit.Must(rdb.ConfigSet(t.Context(), "min-replicas-to-write", "1").Result())(t)
 	testkit.Eventually(t, func() bool { return p.Get(t, "/readyz").StatusCode == 503 })
 	var all sync.WaitGroup
-	for _, route := range []string{"POST /image/" + id, "POST /imageForm/" + id, "GET /image/" + id, "GET /readyz"} {
+	for route, contentType := range map[string]string{
+		"POST /image/" + id: "image/jpeg", "POST /imageForm/" + id: relaytest.FormType,
+		"GET /image/" + id: "", "GET /readyz": "",
+	} {
 		all.Go(func() {
 			method, path, _ := strings.Cut(route, " ")
-			got := p.Do(t, method, path, strings.NewReader(relaytest.Form("image")), "Content-Type: "+relaytest.FormType)
+			got := p.Do(t, method, path, strings.NewReader(relaytest.Form("image")), "Content-Type: "+contentType)
 			if retry := got.Header.Get("Retry-After"); got.StatusCode != http.StatusServiceUnavailable || retry != "1" {
 				t.Errorf("%s: got status %d, Retry-After %q, want 503, 1", route, got.StatusCode, retry)
 			}
