@@ -158,12 +158,9 @@ func tuneCollector(cfg config.Config, getenv config.Lookup) {
 	if value, _ := getenv("GOGC"); value == "" {
 		debug.SetGCPercent(200)
 	}
-	limits, queued := cfg.Limits, int64(0)
-	if cfg.Redis == nil {
-		queued = limits.MemoryBytes
-	}
+	limits := cfg.Limits
 	bounded := limits.UploadBytes > 0 && limits.DownloadBytes > 0
 	if value, _ := getenv("GOMEMLIMIT"); value == "" && bounded {
-		debug.SetMemoryLimit(2*(queued+limits.UploadBytes) + limits.DownloadBytes + 64<<20)
+		debug.SetMemoryLimit(2*(queuedBytes(cfg)+limits.UploadBytes) + limits.DownloadBytes + 64<<20)
 	}
 }

@@ -72,6 +72,14 @@ func withTLSFiles(
 
 var errNoCertificate = errors.New("there is none in it")
 
+// queuedBytes returns how many bytes of images this process may hold in its queue.
+func queuedBytes(cfg config.Config) int64 {
+	if cfg.Redis != nil {
+		return 0
+	}
+	return cfg.Limits.MemoryBytes
+}
+
 func queueLimits(l config.Limits) queue.Limits {
 	return queue.Limits{Images: l.Images, Bytes: l.SessionBytes, Sessions: l.Sessions}
 }

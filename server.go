@@ -78,7 +78,7 @@ func newServer(
 ) *server {
 	m := newMetrics(reg)
 	downloads := httpserver.NewSendBudget(httpserver.SendBudgetOptions{
-		Bytes: cfg.Limits.DownloadBytes, MaxWait: b.downloadWait, Registerer: reg,
+		Bytes: cfg.Limits.DownloadBytes, MaxWait: b.downloadWait, OtherHeap: queuedBytes(cfg), Registerer: reg,
 	})
 	engine := q
 	q = &counted{&budgeted{engine, downloads}, m}

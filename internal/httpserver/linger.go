@@ -36,7 +36,10 @@ func (s *Stack) linger(next http.Handler) http.Handler {
 		if r.ProtoMajor != 1 || isOpen || r.ContentLength == 0 && !closes {
 			return
 		}
-		err := http.NewResponseController(w).Flush()
+		if !closes && !isUnread(r.Body) {
+			return
+		}
+		err := http.NewResponseController(w).Flush() // net/http has read what it reads by then
 		if conn := Conn(r); err == nil && conn != nil && (closes || isUnread(r.Body)) {
 			closeWrite(r)
 			s.lingering.dropRest(conn)

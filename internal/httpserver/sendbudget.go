@@ -23,6 +23,7 @@ import (
 type SendBudget struct {
 	limit   int64
 	maxWait time.Duration
+	heap    int64 // what the heap may hold besides the reserved bytes
 	refused prometheus.Counter
 
 	mu       sync.Mutex
@@ -35,6 +36,7 @@ type SendBudget struct {
 type SendBudgetOptions struct {
 	Bytes      int64                 // limit of all answers together; 0: none
 	MaxWait    time.Duration         // how long an answer waits at most for bytes that others hold; 0 means 2 s
+	OtherHeap  int64                 // what the heap may hold of other images
 	Registerer prometheus.Registerer // of the metrics; nil: none
 }
 
@@ -44,6 +46,7 @@ func NewSendBudget(o SendBudgetOptions) *SendBudget {
 	b := &SendBudget{
 		limit:   cmp.Or(o.Bytes, math.MaxInt64),
 		maxWait: cmp.Or(o.MaxWait, 2*time.Second),
+		heap:    smallHeap + o.OtherHeap,
 		refused: auto.NewCounter(prometheus.CounterOpts{
 			Namespace: "imagestreamer", Name: "refused_downloads_total",
 			Help: "Answers and frames of streams that found no room within DOWNLOAD_LIMIT.",
@@ -146,13 +149,13 @@ func (b *SendBudget) lend(bytes int64) {
 	b.reserved += bytes
 }
 
-// smallHeap is what the heap may hold besides the bytes that are reserved before the garbage is looked for in it.
+// smallHeap is what the heap may hold besides images before the garbage is looked for in it.
 const smallHeap = 32 << 20
 
 // collect has the collector run if the garbage is still in the heap. It mostly is not: while little is reserved the
 // heap is small, and is collected often.
 func (b *SendBudget) collect() {
-	if heapBytes() > b.reserved+smallHeap {
+	if heapBytes() > b.reserved+b.heap {
 		runtime.GC()
 	}
 	b.garbage = 0
