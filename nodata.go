@@ -43,8 +43,11 @@ func knowsOnlyJPEG(r *http.Request) bool {
 
 // namesJPEG reports whether the path had the extension of a JPEG.
 func namesJPEG(r *http.Request) bool {
-	extension := r.PathValue("extension")
-	return extension == ".jpg" || extension == ".jpeg"
+	switch r.PathValue("extension") {
+	case ".jpg", ".jpeg", ".jpe", ".jfif":
+		return true
+	}
+	return false
 }
 
 // acceptsOnlyJPEG reports whether Accept names JPEG, and nothing that includes PNG.
@@ -54,7 +57,7 @@ func acceptsOnlyJPEG(r *http.Request) bool {
 		switch mediaType {
 		case "image/png", "image/*", "*/*":
 			return false
-		case "image/jpeg", "image/jpg":
+		case "image/jpeg", "image/jpg", "image/pjpeg":
 			named = true
 		}
 	}

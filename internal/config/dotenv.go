@@ -13,6 +13,9 @@ import (
 // byteOrderMark begins the files of some editors.
 var byteOrderMark = []byte("\ufeff")
 
+// blankLine is a line whose value is blanks. godotenv would read it like one without a value, which means the default.
+var blankLine = regexp.MustCompile(`(?m)^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*[=:][ \t]+\r?$`)
+
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // ReadDotenv reads the variables of the file .env in the working directory. Without that file there are none. An error
@@ -25,7 +28,8 @@ func ReadDotenv() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	variables, err := godotenv.UnmarshalBytes(bytes.TrimPrefix(text, byteOrderMark))
+	text = bytes.TrimPrefix(text, byteOrderMark)
+	variables, err := godotenv.UnmarshalBytes(text)
 	for name := range variables {
 		if !variableName.MatchString(name) {
 			err = errNotAllowed
@@ -33,6 +37,11 @@ func ReadDotenv() (map[string]string, error) {
 	}
 	if err != nil {
 		return nil, errors.New(".env is malformed: allowed are lines of NAME=value and # comments")
+	}
+	for _, line := range blankLine.FindAllSubmatch(text, -1) {
+		if name := string(line[1]); variables[name] == "" {
+			variables[name] = " " // for Load to refuse
+		}
 	}
 	return variables, nil
 }
