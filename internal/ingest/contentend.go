@@ -76,6 +76,9 @@ func (r *sizedReader) Read(p []byte) (n int, err error) {
 	if r.err != nil {
 		return 0, r.err
 	}
+	if len(p) >= readAhead {
+		p = p[:len(p)-1] // a large read passes by the buffer, which would not show what has arrived behind the content
+	}
 	n, r.err = r.body.buf.Read(p)
 	if r.size < len(r.first) {
 		copy(r.first[r.size:], p[:n])

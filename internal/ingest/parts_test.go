@@ -143,6 +143,21 @@ func TestSplitWrongLengthsOfUnknownImages(t *testing.T) {
 	}
 }
 
+// The same goes for images that are larger than what is read ahead, if what stands behind them has arrived.
+func TestSplitWrongLengthsOfLargeUnknownImages(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{readAhead, 3 * readAhead, 2 * smallImage} {
+		image := strings.Repeat("image", size/5)
+		for _, wrong := range []int{-5000, -1, 1, 5000} {
+			body := "--b\r\n" + withClaim(len(image)+wrong, image) + "\r\n--b\r\n" + withLength(image) + "\r\n--b--\r\n"
+			got, err := splitAll(t, strings.NewReader(body), mixed, 1<<20)
+			if !slices.Equal(got, []string{image, image}) || err != io.EOF {
+				t.Errorf("%d%+d: got %d images, error %v, want 2", size, wrong, len(got), err)
+			}
+		}
+	}
+}
+
 // A sender whose lengths are far too large is not held up: its first image comes with the delimiter behind it, and
 // then each at once.
 func TestSplitPauses(t *testing.T) {
