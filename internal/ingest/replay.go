@@ -19,7 +19,7 @@ func (r *replayReader) Read(p []byte) (n int, err error) {
 	if len(r.again) > 0 {
 		n = copy(p, r.again[0])
 		if r.again[0] = r.again[0][n:]; len(r.again[0]) == 0 {
-			r.again = r.again[1:]
+			r.again = slices.Delete(r.again, 0, 1) // r.again[1:] would keep the memory, uncounted
 		}
 		return n, nil
 	}
