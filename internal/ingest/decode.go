@@ -71,22 +71,28 @@ func (r *textReader) open() (io.Reader, error) {
 		encoding = "base64"
 	}
 	if encoding == "base64" {
-		return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{r.text}), nil
+		return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{text: r.text}), nil
 	}
 	return r.text, nil
 }
 
-// decodeImage returns an image that was read, and may be a data URL.
+// decodeImage returns an image that was read, and may be a data URL. The text is held until the image is decoded.
 func decodeImage(image []byte, maxBytes int64, u *Upload) ([]byte, error) {
 	if !isDataURL(image) {
 		return image, nil
 	}
+	if err := u.Reserve(3 * int64(len(image))); err != nil {
+		return nil, err
+	}
 	return readUnsized(decodeText(bytes.NewReader(image), ""), maxBytes, u)
 }
 
-// base64Filter leaves out of a text what the decoder does not expect: white space and padding. It writes the alphabet
-// for URLs as the common one.
-type base64Filter struct{ text io.Reader }
+// base64Filter leaves out of a text what the decoder does not expect: white space and padding, behind which no more may
+// come. It writes the alphabet for URLs as the common one.
+type base64Filter struct {
+	text   io.Reader
+	padded bool
+}
 
 // Read implements io.Reader.
 func (f *base64Filter) Read(p []byte) (int, error) {
@@ -94,11 +100,15 @@ func (f *base64Filter) Read(p []byte) (int, error) {
 		n, err := f.text.Read(p)
 		kept := p[:0]
 		for _, b := range p[:n] {
-			switch b {
-			case ' ', '\t', '\r', '\n', '=':
-			case '-':
+			switch {
+			case strings.IndexByte(" \t\r\n", b) >= 0:
+			case b == '=':
+				f.padded = true
+			case f.padded:
+				kept = append(kept, '=') // which the decoder refuses
+			case b == '-':
 				kept = append(kept, '+')
-			case '_':
+			case b == '_':
 				kept = append(kept, '/')
 			default:
 				kept = append(kept, b)

@@ -28,7 +28,8 @@ func ReadImage(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload
 	case !HasBody(r):
 		return nil, NoLength(r)
 	case r.ContentLength <= 0 || r.ContentLength > maxBytes || encoded || transferEncoding != "":
-		return readUnsized(decodeText(body, transferEncoding), maxBytes, u)
+		text := &quotaReader{body, textSize(maxBytes), tooLarge(maxBytes)}
+		return readUnsized(decodeText(text, transferEncoding), maxBytes, u)
 	}
 	image, err := readSized(body, int(r.ContentLength), maxBytes, u)
 	if err != nil {

@@ -257,7 +257,6 @@ func TestSplitText(t *testing.T) {
 		end     = "\r\n--b--\r\n"
 		encoded = "Content-Transfer-Encoding: BASE64\r\n" + noLength
 	)
-	text := func(image string) string { return base64.StdEncoding.EncodeToString([]byte(image)) }
 	lines := func(s string) (out string) {
 		for len(s) > 76 {
 			out, s = out+s[:76]+"\r\n", s[76:]
@@ -268,15 +267,15 @@ func TestSplitText(t *testing.T) {
 	testSplit(t, []splitRow{
 		{
 			"base64", mixed,
-			"--b\r\n" + encoded + text(photoA) + "\r\n--b\r\n" + encoded + text("x") + end,
+			"--b\r\n" + encoded + inBase64(photoA) + "\r\n--b\r\n" + encoded + inBase64("x") + end,
 			[]string{photoA, "x"},
 		},
 		{
 			"base64 in lines, the largest", mixed,
-			"--b\r\n" + encoded + lines(text(largest)) + "\r\n\r\n--b\r\n" + encoded + lines(text(tooLargeBy1)) + end,
+			"--b\r\n" + encoded + lines(inBase64(largest)) + "\r\n\r\n--b\r\n" + encoded + lines(inBase64(tooLargeBy1)) + end,
 			[]string{largest, bad},
 		},
-		{"base64 with a length", mixed, "--b\r\n" + over + "\r\n" + text(photoB) + end, []string{photoB}},
+		{"base64 with a length", mixed, "--b\r\n" + over + "\r\n" + inBase64(photoB) + end, []string{photoB}},
 		{
 			"base64 for URLs, no padding", mixed,
 			"--b\r\n" + encoded + base64.RawURLEncoding.EncodeToString([]byte(photoB)) + end,
@@ -288,9 +287,9 @@ func TestSplitText(t *testing.T) {
 		{"no encoding", mixed, "--b\r\nContent-Transfer-Encoding: binary\r\n" + withLength("image") + end, []string{"image"}},
 		{
 			"data URLs", mixed,
-			"--b\r\n\r\ndata:image/jpeg;base64," + text(photoA) + "\r\n--b\r\n" +
-				withLength("Data:image/png;x=y;BASE64,"+text(pngPhoto)) + "\r\n--b\r\nContent-Disposition: form-data; name=i\r\n" +
-				"Content-Type: text/plain\r\n\r\ndata:image/png;base64," + text(pngPhoto) + end,
+			"--b\r\n\r\ndata:image/jpeg;base64," + inBase64(photoA) + "\r\n--b\r\n" +
+				withLength("Data:image/png;x=y;BASE64,"+inBase64(pngPhoto)) + "\r\n--b\r\n" +
+				"Content-Disposition: form-data; name=i\r\nContent-Type: text/plain\r\n\r\ndata:image/png;base64," + inBase64(pngPhoto) + end,
 			[]string{photoA, pngPhoto, pngPhoto},
 		},
 		{"a data URL that is none", mixed, "--b\r\n\r\ndata:image/svg+xml,<svg/>" + end, []string{bad}},

@@ -2,7 +2,7 @@ package ingest
 
 import "io"
 
-// quotaReader is a body of which only so many bytes may come besides its images.
+// quotaReader is a body of which only so many bytes may come.
 type quotaReader struct {
 	body    io.Reader
 	left    int64

@@ -40,7 +40,7 @@ func (s *Splitter) Next() ([]byte, error) {
 		s.body.detectBoundary()
 		s.started = true
 	}
-	s.quota.left = s.maxBytes + formOverhead
+	s.quota.left = textSize(s.maxBytes) + formOverhead
 	if err := s.reserveReplay(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,93 @@
+package ingest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/image-streamer/image-streamer/internal/testkit"
+)
+
+func inBase64(image string) string { return base64.StdEncoding.EncodeToString([]byte(image)) }
+
+// Base64 in any lines and with any padding is decoded. What is more than padding behind the padding is refused: decoded
+// as one text it would give other bytes than were meant.
+func TestDecodeBase64(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"QUJD": "ABC", "QUJDRA": "ABCD", "QUJDRA==": "ABCD", " Q\r\nU\tJD\n": "ABC", "QUJD====\r\n": "ABC",
+		"-_-_":     "\xfb\xff\xbf",
+		"QUI=QUI=": "", "QUI=\r\nQUI=": "", "=QUJD": "", "QUJDR": "", "QUJ!": "", "QQ=x": "",
+	} {
+		for how, reader := range deliveries(text) {
+			got, err := io.ReadAll(decodeText(reader, "base64"))
+			if want != "" && (string(got) != want || err != nil) || want == "" && err == nil {
+				t.Errorf("%q, %s: got %q, error %v, want %q", text, how, got, err, want)
+			}
+		}
+	}
+}
+
+// The memory for a data URL of known size is reserved beside that for its image.
+func TestDecodeReserves(t *testing.T) {
+	t.Parallel()
+	image := strings.Repeat("x", 300_000)
+	text := "data:image/x;base64," + inBase64(image)
+	var budget *Budget
+	calls := 0
+	budget = NewBudget(BudgetOptions{Buffer: func(size int) []byte {
+		want := int64(size)
+		if calls++; calls == 2 {
+			want = int64(len(text) + 2*len(image))
+		}
+		if got := budget.Usage().Bytes; got < want {
+			t.Errorf("buffer %d: %d bytes are reserved, want %d", calls, got, want)
+		}
+		return make([]byte, size)
+	}})
+	r := httptest.NewRequest("POST", "/", strings.NewReader(text))
+	u := budget.Begin(t.Context(), ImageRate())
+	if got, err := ReadImage(httptest.NewRecorder(), r, 1<<20, u); string(got) != image || calls != 2 || err != nil {
+		t.Errorf("got %d bytes, %d buffers, error %v", len(got), calls, err)
+	}
+}
+
+// An image as text is within the limits of a stream with a Content-Encoding, up to the largest one.
+func TestSplitEncodedText(t *testing.T) {
+	t.Parallel()
+	const largest = 4<<20 - 1
+	image := strings.Repeat("\xff\xd8\xff", largest/3)
+	var body bytes.Buffer
+	zipped := gzip.NewWriter(&body)
+	fmt.Fprintf(zipped, "--b\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n--b--\r\n", inBase64(image))
+	zipped.Close()
+	h := http.Header{"Content-Type": {mixed}, "Content-Encoding": {"gzip"}}
+	s := testkit.Must(NewSplitter(&body, h, largest, testUpload(t, bytesOf)))(t)
+	if got, err := s.Next(); string(got) != image || err != nil {
+		t.Errorf("got %d bytes, error %v, want %d", len(got), err, len(image))
+	}
+}
+
+// Text that holds no byte of an image ends somewhere, too.
+func TestDecodeEndless(t *testing.T) {
+	t.Parallel()
+	sent := 0
+	blanks := readerFunc(func(p []byte) (int, error) {
+		if sent += len(p); sent > 1<<20 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		return copy(p, strings.Repeat(" ", len(p))), nil
+	})
+	r := httptest.NewRequest("POST", "/", blanks)
+	r.Header.Set("Content-Transfer-Encoding", "base64")
+	_, err := ReadImage(httptest.NewRecorder(), r, 1<<16, testUpload(t, bytesOf))
+	if statusOf(err) != http.StatusRequestEntityTooLarge {
+		t.Errorf("got error %v, want status 413", err)
+	}
+}
