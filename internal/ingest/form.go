@@ -82,7 +82,7 @@ func (f *form) add(header partHeader) error {
 		f.second = true
 		return nil
 	}
-	f.kind, f.second = kind, false
+	f.kind, f.second, f.file = kind, false, nil // the file before is not held while this one is read
 	left := f.quota.left
 	f.quota.left += textSize(f.maxBytes)
 	f.file, err = f.readContent(header, first)
@@ -112,5 +112,6 @@ func (f *form) refusal(err error) error {
 	case skipped.refusal != nil:
 		return skipped.refusal
 	}
-	return httpserver.Errorf(http.StatusBadRequest, "malformed form, nothing was stored: a part is %s", skipped.reason)
+	return httpserver.Errorf(http.StatusBadRequest,
+		"malformed form, nothing was stored: one part is not understood (%s)", skipped.reason)
 }

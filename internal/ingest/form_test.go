@@ -1,14 +1,15 @@
 package ingest
 
 import (
-	"encoding/base64"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
@@ -60,7 +61,7 @@ func TestFormFile(t *testing.T) {
 	xml := part(`form-data; name="e"; filename="e.xml"`, "Content-Type: text/xml\r\n", "<event/>")
 	file := part(`form-data; name="f"; filename="f.jpg"`, "", "image")
 	encoded := "Content-Transfer-Encoding: base64\r\n"
-	text64 := base64.StdEncoding.EncodeToString([]byte("image"))
+	text64 := inBase64("image")
 	for _, row := range []struct {
 		name, body string
 		want       string // the file, or a part of the error
@@ -97,7 +98,7 @@ func TestFormFile(t *testing.T) {
 		{"base64", part(`form-data; filename="x"`, encoded, text64[:3]+"\r\n"+text64[3:]), "image", 200},
 		{
 			"base64, too large",
-			part(`form-data; filename="x"`, encoded, strings.Repeat(text64, 400)), "allowed are 1024 bytes", 413,
+			part(`form-data; filename="x"`, encoded, inBase64(strings.Repeat("image", 300))), "allowed are 1024 bytes", 413,
 		},
 		{"base64 that is none", part(`form-data; filename="x"`, encoded, "image!"), "base64", 400},
 		{"a data URL", part(`form-data; name="f"`, "", "data:image/png;base64,"+text64), "image", 200},
@@ -110,7 +111,8 @@ func TestFormFile(t *testing.T) {
 		{"too large", part(`form-data; filename="x"`, "", strings.Repeat("x", 1025)), "allowed are 1024 bytes", 413},
 		{
 			"a header too long",
-			part(`form-data; filename="x"`, strings.Repeat("X: y\r\n", 2000), "x"), "longer than 8192 bytes", 400,
+			part(`form-data; filename="x"`, strings.Repeat("X: y\r\n", 2000), "x"),
+			"one part is not understood (its header is longer than 8192 bytes)", 400,
 		},
 		{"a header of bytes", part("form-data; filename=\"\x00\"", "", "x"), "header is not text", 400},
 		{"much besides", part(`form-data; name="x"`, "", strings.Repeat("x", 1<<20)) + file, "and 1.0 MiB besides", 413},
@@ -123,6 +125,29 @@ func TestFormFile(t *testing.T) {
 		if statusOf(err) != row.status || row.status == 200 && got != row.want || !strings.Contains(got, row.want) {
 			t.Errorf("%s: got status %d, %.200q, want %d, %q", row.name, statusOf(err), got, row.status, row.want)
 		}
+	}
+}
+
+// Of a form one file is held at a time: its bytes are reserved for one.
+func TestFormHoldsOneFile(t *testing.T) {
+	t.Parallel()
+	var first weak.Pointer[byte]
+	calls := 0
+	u := testUpload(t, func(size int) []byte {
+		if calls++; calls == 2 {
+			if runtime.GC(); first.Value() != nil {
+				t.Error("the file that is no image is held")
+			}
+		}
+		buffer := make([]byte, size)
+		first = weak.Make(&buffer[0])
+		return buffer
+	})
+	csv := part(`form-data; filename="x"`, "Content-Type: text/csv\r\n", strings.Repeat("1;2", 99))
+	r := httptest.NewRequest("POST", "/", strings.NewReader(csv+formWith("image")))
+	r.Header.Set("Content-Type", formType)
+	if image, err := ReadForm(httptest.NewRecorder(), r, 1<<10, u); string(image) != "image" || calls != 2 || err != nil {
+		t.Errorf("got %q, %d buffers, error %v", image, calls, err)
 	}
 }
 
