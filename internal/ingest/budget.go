@@ -114,8 +114,11 @@ func (b *Budget) Begin(ctx context.Context, rate DataRate) *Upload {
 func (b *Budget) reserve(u *Upload, total int64) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	position := b.position(u)
+	before, position := u.pool, b.position(u)
 	if b.lend(u, total, position == 0) {
+		if before != nil && before != u.pool {
+			b.serve()
+		}
 		return nil
 	}
 	w := &waiter{upload: u, total: total, holds: u.pool != nil, ready: make(chan struct{})}
@@ -168,10 +171,19 @@ func (b *Budget) release(u *Upload) {
 	b.serve()
 }
 
-// serve lends to the waiters: in common in order, since otherwise a large image would never get through. Of the share
-// those who hold bytes come first again, but then the newest: however many slow uploads wait, they do not hold up an
-// image that comes quickly.
+// serve lends to the waiters for as long as one of them gets its bytes: an upload that changes to the other pool leaves
+// bytes in its own.
 func (b *Budget) serve() {
+	for before := -1; before != len(b.waiting) && len(b.waiting) > 0; {
+		before = len(b.waiting)
+		b.serveRound()
+	}
+}
+
+// serveRound lends to the waiters: in common in order, since otherwise a large image would never get through. Of the
+// share those who hold bytes come first again, but then the newest: however many slow uploads wait, they do not hold up
+// an image that comes quickly.
+func (b *Budget) serveRound() {
 	for _, w := range b.waiting {
 		if !b.serveOne(w, true) {
 			break

@@ -99,6 +99,56 @@ func TestBudgetOrder(t *testing.T) {
 	})
 }
 
+// An upload that changes to the other pool leaves bytes in its own, which serve the waiters at once.
+func TestBudgetServesWhenPoolsChange(t *testing.T) {
+	t.Parallel()
+	const small = smallImage
+	synctest.Test(t, func(t *testing.T) {
+		budget := NewBudget(BudgetOptions{Bytes: 32 * small, Largest: small, Buffer: bytesOf}) // 4 are of the share
+		begin := func(n int64) *Upload {
+			u := budget.Begin(t.Context(), ImageRate())
+			if err := u.Reserve(n); err != nil {
+				t.Fatal(err)
+			}
+			return u
+		}
+		var all sync.WaitGroup
+		reserve := func(u *Upload, n int64) {
+			all.Go(func() {
+				if err := u.Reserve(n); err != nil {
+					t.Errorf("%d bytes: %v", n, err)
+				}
+			})
+			synctest.Wait()
+		}
+		wantWaiting := func(when string, want int) {
+			t.Helper()
+			if got := budget.Usage().Waiting; got != want {
+				t.Errorf("%s %d wait, want %d", when, got, want)
+			}
+		}
+
+		most, last := begin(20*small), begin(6*small)
+		grows, quick := begin(small), begin(small/2)
+		reserve(grows, 2*small)
+		wantWaiting("for bytes in common", 1)
+		reserve(quick, small)
+		wantWaiting("when a small one has gone from common to the share", 0)
+
+		begin(small)
+		begin(small)
+		begin(small)
+		reserve(budget.Begin(t.Context(), ImageRate()), 9*small)
+		reserve(budget.Begin(t.Context(), ImageRate()), small)
+		last.Release()
+		wantWaiting("for bytes of the share, and many in common", 2)
+		reserve(quick, 2*small)
+		wantWaiting("when a small one has grown, and gone to common", 1)
+		most.Release()
+		all.Wait()
+	})
+}
+
 // When all uploads hold bytes and all want more, as few give up as have to.
 func TestBudgetSparesMost(t *testing.T) {
 	t.Parallel()
