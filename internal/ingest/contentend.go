@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bufio"
 	"bytes"
 	"io"
 )
@@ -27,13 +26,13 @@ func (r *boundaryReader) following(last byte, wait bool) (follower, error) {
 			return moreContent, nil
 		case !wait:
 			return nothingYet, nil
+		case len(ahead) >= maxDelimiter:
+			return moreContent, nil
 		}
 		switch _, err := r.buf.Peek(len(ahead) + 1); err {
 		case nil:
 		case io.EOF:
 			return endOfPart, nil
-		case bufio.ErrBufferFull:
-			return moreContent, nil
 		default:
 			return nothingYet, err
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 // withClaim is the header of a part that claims a length, and the content.
@@ -237,6 +238,39 @@ func TestSplitPictures(t *testing.T) {
 		},
 		{"a file that is cut", mixed, "--b\r\n" + attachment + "\r\n" + photoA[:19] + end, []string{photoA[:19]}},
 	})
+}
+
+// An image does not wait for a picture that cannot come: its index gives a place in front of the end, or far behind it.
+func TestSplitPicturesElsewhere(t *testing.T) {
+	t.Parallel()
+	whole := mpo(0, photoA, photoB)
+	image := whole[:len(whole)-len(photoB)]
+	at := strings.LastIndex(image, "\x00\x00\x03\x00") + 8 // in the entry of the second picture
+	for _, place := range []string{"\x00\x00\x00\x00", "\x09\x00\x00\x00", "\x00\x00\x10\x00", "\xff\xff\xff\xff"} {
+		want, sent := image[:at]+place+image[at+4:], 0
+		images := readerFunc(func(p []byte) (int, error) {
+			sent++
+			return copy(p, want), nil
+		})
+		s := newSplitter(t, images, "", splitMax, testUpload(t, bytesOf))
+		if got, err := s.Next(); string(got) != want || err != nil || sent != 1 {
+			t.Errorf("place %q: got %q, error %v, after %d images", place, got, err, sent)
+		}
+	}
+}
+
+// Blanks or dashes behind an image are a delimiter or they are not: that is decided within the length of one, since
+// each of them is looked at again with the next.
+func TestFollowingDecides(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"\n", "-", " ", "\r\n"} {
+		body := iotest.OneByteReader(strings.NewReader(strings.Repeat(text, readAhead)))
+		r := newBoundaryReader(body, []byte("b"))
+		next, err := r.following('x', true)
+		if ahead := r.buf.Buffered(); next != moreContent || ahead > maxDelimiter || err != nil {
+			t.Errorf("%q: got %d, error %v, after %d bytes", text, next, err, ahead)
+		}
+	}
 }
 
 // A part is the image, all of it, when what stands behind the JPEG is there with it.

@@ -74,8 +74,11 @@ func (s *Splitter) takePictures() error {
 // toPicture takes the zeros before a picture, and its start. It reports whether the picture begins at its place.
 func (s *Splitter) toPicture(place int64) (begins bool, err error) {
 	for {
-		first, err := s.first()
 		gap := place - s.image.length
+		if gap < 0 || gap > readAhead {
+			return false, nil
+		}
+		first, err := s.first()
 		zeros := len(first) - len(bytes.TrimLeft(first, "\x00"))
 		switch {
 		case err != nil:
@@ -83,7 +86,7 @@ func (s *Splitter) toPicture(place int64) (begins bool, err error) {
 		case gap == 0 && isJPEG(first):
 			s.take(first[:2])
 			return true, nil
-		case gap <= 0 || gap > readAhead || zeros == 0:
+		case gap == 0 || zeros == 0:
 			return false, nil
 		}
 		s.take(first[:min(int64(zeros), gap)])
