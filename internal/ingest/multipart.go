@@ -96,15 +96,19 @@ func (s *Splitter) readUnsized(header partHeader) ([]byte, error) {
 	return s.readFile(header, first)
 }
 
-// readFile reads an image to the end of its part.
+// readFile reads an image to the end of its part. Where that is the end of the body and not a delimiter, the length or
+// the format has to show that the image is whole.
 func (s *Splitter) readFile(header partHeader, first []byte) ([]byte, error) {
-	encoded := !isPlain(header.encoding) || isDataURL(first)
-	image, err := s.readContent(header, first)
-	if err != nil || encoded || int64(len(image)) >= header.length {
-		return image, err
+	if !isPlain(header.encoding) || isDataURL(first) {
+		header.length = unknownLength // that of the text
 	}
-	if _, err := s.body.block(); err != errDelimiter {
-		return nil, s.endedBy(err)
+	image, err := s.readContent(header, first)
+	if err != nil {
+		return nil, err
+	}
+	isCut := int64(len(image)) < header.length || header.length <= 0 && completenessOf(image) == cut
+	if _, end := s.body.block(); end != errDelimiter && isCut {
+		return nil, s.endedBy(end)
 	}
 	return image, nil
 }

@@ -181,6 +181,16 @@ func TestSplitMultipart(t *testing.T) {
 			[]string{bad, photoB, "two"},
 		},
 		{"cut by the end", mixed, one + "\r\n--b\r\n" + noLength + photoA[:len(photoA)-1], []string{"one", bad}},
+		{
+			"a PNG cut by the end", mixed,
+			"--b\r\n" + noLength + pngPhoto + "\r\n--b\r\n" + noLength + pngPhoto[:len(pngPhoto)-1],
+			[]string{pngPhoto, bad},
+		},
+		{"a PNG at the end", mixed, "--b\r\n" + noLength + pngPhoto, []string{pngPhoto}},
+		{
+			"a JPEG in base64 cut by the end", mixed,
+			"--b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + inBase64(photoB[:12]), []string{bad},
+		},
 		{"cut by the end, length", mixed, one + "\r\n--b\r\nContent-Length: 9\r\n\r\nimage" + end[:3], []string{"one", bad}},
 		{
 			"cut in its header", mixed,
