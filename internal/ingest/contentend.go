@@ -14,9 +14,11 @@ const (
 	moreContent                 // anything else
 )
 
-// following returns what stands behind content that ends with this byte. With wait it reads on until that is known.
-// Line breaks before a delimiter belong to the delimiter. A delimiter does not follow content that ends within one.
-func (r *boundaryReader) following(last byte, wait bool) (follower, error) {
+// following returns what stands behind content, of which at least the last byte is given. With wait it reads on until
+// that is known. Line breaks before a delimiter belong to the delimiter. A delimiter does not follow content that ends
+// within one, and content that ends with what may be one is not all that the part was to be if nothing follows.
+func (r *boundaryReader) following(content []byte, wait bool) (follower, error) {
+	last, inDelimiter := content[len(content)-1], r.endsInDelimiter(content)
 	for {
 		ahead, _ := r.buf.Peek(r.buf.Buffered())
 		switch size := r.matchBehind(last, ahead); {
@@ -24,19 +26,27 @@ func (r *boundaryReader) following(last byte, wait bool) (follower, error) {
 			return endOfPart, nil
 		case size == 0:
 			return moreContent, nil
-		case !wait:
+		case !wait && !inDelimiter:
 			return nothingYet, nil
 		case len(ahead) >= maxDelimiter:
 			return moreContent, nil
 		}
-		switch _, err := r.buf.Peek(len(ahead) + 1); err {
-		case nil:
-		case io.EOF:
+		switch _, err := r.buf.Peek(len(ahead) + 1); {
+		case err == io.EOF && inDelimiter && r.matchBehind(last, append(bytes.Clone(ahead), '\n')) <= 0:
+			return moreContent, nil
+		case err == io.EOF:
 			return endOfPart, nil
-		default:
+		case err != nil:
 			return nothingYet, err
 		}
 	}
+}
+
+// endsInDelimiter reports whether the last line of content is a delimiter, or the beginning of one.
+func (r *boundaryReader) endsInDelimiter(content []byte) bool {
+	end := bytes.TrimRight(content[max(len(content)-maxDelimiter, 0):], "\r\n")
+	r.minDashes = r.leastDashes
+	return r.match(end[bytes.LastIndexByte(end, '\n')+1:]) != 0
 }
 
 // matchBehind is match for a delimiter behind content that ends with this byte. On the line of the content it has its

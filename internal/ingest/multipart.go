@@ -41,7 +41,7 @@ func (s *Splitter) readSized(header partHeader) ([]byte, error) {
 	image, err := s.upload.readFull(&s.sized, int(header.length))
 	switch {
 	case err == nil && s.sized.err != errDelimiter:
-		ends, err := s.endsHere(image[len(image)-1], completenessOf(image) != cut)
+		ends, err := s.endsHere(image, completenessOf(image) != cut)
 		switch {
 		case err != nil:
 			return nil, err
@@ -64,10 +64,10 @@ func (s *Splitter) readSized(header partHeader) ([]byte, error) {
 // reserveReplay reserves the memory for what is read again, and for the images in it.
 func (s *Splitter) reserveReplay() error { return s.upload.Reserve(3 * s.body.source.held()) }
 
-// endsHere reports whether the part ends with the bytes read so far, of which this is the last one. While nothing
-// behind it has arrived, an image that may be complete is taken for that.
-func (s *Splitter) endsHere(last byte, complete bool) (ends bool, err error) {
-	next, err := s.body.following(last, !complete)
+// endsHere reports whether the part ends with the content read so far, of which at least the last byte is given. While
+// nothing behind it has arrived, an image that may be complete is taken for that.
+func (s *Splitter) endsHere(content []byte, complete bool) (ends bool, err error) {
+	next, err := s.body.following(content, !complete)
 	if next == moreContent {
 		s.body.expectInImage()
 	}
@@ -115,7 +115,7 @@ func (s *Splitter) readFile(header partHeader, first []byte) ([]byte, error) {
 
 // readTail returns a JPEG that was read to its end marker, with what stands behind the marker in the part.
 func (s *Splitter) readTail() ([]byte, error) {
-	ends, err := s.endsHere(eoi, s.pictures == nil)
+	ends, err := s.endsHere([]byte{eoi}, s.pictures == nil)
 	switch {
 	case err != nil:
 		return nil, err

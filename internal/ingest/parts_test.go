@@ -144,6 +144,27 @@ func TestSplitWrongLengthsOfUnknownImages(t *testing.T) {
 	}
 }
 
+// A length that counts the delimiter behind the last part, or some of it, is wrong too.
+func TestSplitLengthsAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, image := range []string{photoB, pngPhoto, "image"} {
+		for _, end := range []string{"\r\n--b--", "\r\n--b--\r\n", "\r\n--b\r\n", "\n--b--\n\n"} {
+			for wrong := range len(end) + 2 {
+				body := "--b\r\n" + withClaim(len(image)+wrong, image) + end
+				for how, reader := range deliveries(body) {
+					if image == "image" && how != "whole" {
+						continue // it is stored before the delimiter has come
+					}
+					got, err := splitAll(t, reader, mixed, splitMax)
+					if !slices.Equal(got, []string{image}) || err != io.EOF {
+						t.Errorf("%q, %+d, %s: got %q, error %v, want %q", end, wrong, how, got, err, image)
+					}
+				}
+			}
+		}
+	}
+}
+
 // The same goes for images that are larger than what is read ahead, if what stands behind them has arrived.
 func TestSplitWrongLengthsOfLargeUnknownImages(t *testing.T) {
 	t.Parallel()
@@ -266,7 +287,7 @@ func TestFollowingDecides(t *testing.T) {
 	for _, text := range []string{"\n", "-", " ", "\r\n"} {
 		body := iotest.OneByteReader(strings.NewReader(strings.Repeat(text, readAhead)))
 		r := newBoundaryReader(body, []byte("b"))
-		next, err := r.following('x', true)
+		next, err := r.following([]byte("x"), true)
 		if ahead := r.buf.Buffered(); next != moreContent || ahead > maxDelimiter || err != nil {
 			t.Errorf("%q: got %d, error %v, after %d bytes", text, next, err, ahead)
 		}

@@ -49,6 +49,9 @@ func FuzzSplitMultipart(f *testing.F) {
 		for i, image := range images {
 			form += delimiters[(i+len(body))%len(delimiters)] + withLength(image)
 		}
+		if len(images) > 0 {
+			form += "\r\n--b--" // otherwise the last one may end with what looks like a delimiter
+		}
 		if got, err := splitEvery(t, form, mixed, 1<<12); !slices.Equal(got, images) || err != io.EOF {
 			t.Errorf("got %q, error %v, want %q", got, err, images)
 		}
