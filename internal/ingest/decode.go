@@ -84,7 +84,7 @@ func decodeImage(image []byte, maxBytes int64, u *Upload) ([]byte, error) {
 	if err := u.Reserve(3 * int64(len(image))); err != nil {
 		return nil, err
 	}
-	return readUnsized(decodeText(bytes.NewReader(image), ""), maxBytes, u)
+	return readToEnd(decodeText(bytes.NewReader(image), ""), maxBytes, u)
 }
 
 // base64Filter leaves out of a text what the decoder does not expect: white space and padding, behind which no more may

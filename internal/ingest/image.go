@@ -29,11 +29,11 @@ func ReadImage(w http.ResponseWriter, r *http.Request, maxBytes int64, u *Upload
 		return nil, NoLength(r)
 	case r.ContentLength <= 0 || r.ContentLength > maxBytes || encoded || transferEncoding != "":
 		text := &quotaReader{body, textSize(maxBytes), tooLarge(maxBytes)}
-		return readUnsized(decodeText(text, transferEncoding), maxBytes, u)
+		return readToEnd(decodeText(text, transferEncoding), maxBytes, u)
 	}
-	image, err := readSized(body, int(r.ContentLength), maxBytes, u)
+	image, err := u.readFull(body, int(r.ContentLength))
 	if err != nil {
-		return nil, err
+		return nil, readError(err, maxBytes)
 	}
 	return decodeImage(image, maxBytes, u)
 }
@@ -61,17 +61,8 @@ func mayBeText(h http.Header) bool {
 		h.Get("Content-Transfer-Encoding") != ""
 }
 
-// readSized reads an image of known size.
-func readSized(source io.Reader, size int, maxBytes int64, u *Upload) ([]byte, error) {
-	image, err := u.readFull(source, size)
-	if err != nil {
-		return nil, readError(err, maxBytes)
-	}
-	return image, nil
-}
-
-// readUnsized reads an image to the end of its source, into a buffer of its size.
-func readUnsized(source io.Reader, maxBytes int64, u *Upload) ([]byte, error) {
+// readToEnd reads an image to the end of its source, into a buffer of its size.
+func readToEnd(source io.Reader, maxBytes int64, u *Upload) ([]byte, error) {
 	var chunks chunkBuffer
 	defer chunks.reset()
 	for {

@@ -123,7 +123,7 @@ func (p *partReader) readRest() ([]byte, error) {
 
 // readEncoded returns an image that is sent as text.
 func (p *partReader) readEncoded(header partHeader) ([]byte, error) {
-	image, err := readUnsized(decodeText(&contentReader{p.body}, header.encoding), p.maxBytes, p.upload)
+	image, err := readToEnd(decodeText(&contentReader{p.body}, header.encoding), p.maxBytes, p.upload)
 	if bodyErr := p.body.source.err; err != nil && bodyErr != nil && bodyErr != io.EOF {
 		return nil, bodyErr
 	}
