@@ -59,21 +59,29 @@ func (r *textReader) Read(p []byte) (n int, err error) {
 	return r.image.Read(p)
 }
 
+// open finds out how the image is sent. Bytes that begin as an image are one, whatever their encoding is said to be.
 func (r *textReader) open() (io.Reader, error) {
-	encoding := r.encoding
-	if first, _ := r.text.Peek(len(dataURL)); isDataURL(first) { // Read returns the error of Peek again
-		head, _ := r.text.Peek(maxDataURLHead)
-		end := bytes.IndexByte(head, ',')
-		if end < 0 || !bytes.HasSuffix(bytes.ToLower(head[:end]), []byte(";base64")) {
-			return nil, errors.New("a data URL that is not in base64")
+	first, _ := r.text.Peek(sniffLength) // Read returns the error of Peek again
+	switch {
+	case isDataURL(first):
+		if err := r.skipDataURLHead(); err != nil {
+			return nil, err
 		}
-		r.text.Discard(end + 1)
-		encoding = "base64"
+	case beginsAsImage(first), r.encoding != "base64":
+		return r.text, nil
 	}
-	if encoding == "base64" {
-		return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{text: r.text}), nil
+	return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{text: r.text}), nil
+}
+
+// skipDataURLHead moves on to the text in base64 of a data URL.
+func (r *textReader) skipDataURLHead() error {
+	head, _ := r.text.Peek(maxDataURLHead)
+	end := bytes.IndexByte(head, ',')
+	if end < 0 || !bytes.HasSuffix(bytes.ToLower(head[:end]), []byte(";base64")) {
+		return errors.New("a data URL that is not in base64")
 	}
-	return r.text, nil
+	r.text.Discard(end + 1)
+	return nil
 }
 
 // decodeImage returns an image that was read, and may be a data URL. The text is held until the image is decoded.

@@ -34,6 +34,21 @@ func TestDecodeBase64(t *testing.T) {
 	}
 }
 
+// An image that is said to be text and is none is taken as it is, as in a part.
+func TestDecodeNoText(t *testing.T) {
+	t.Parallel()
+	for _, image := range []string{photoA, pngPhoto} {
+		for how, reader := range deliveries(image) {
+			r := httptest.NewRequest("POST", "/", reader)
+			r.Header.Set("Content-Transfer-Encoding", "Base64")
+			got, err := ReadImage(httptest.NewRecorder(), r, 1<<10, testUpload(t, bytesOf))
+			if string(got) != image || err != nil {
+				t.Errorf("%s: got %q, error %v, want %q", how, got, err, image)
+			}
+		}
+	}
+}
+
 // The memory for a data URL of known size is reserved beside that for its image.
 func TestDecodeReserves(t *testing.T) {
 	t.Parallel()
