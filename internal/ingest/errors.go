@@ -19,7 +19,7 @@ var (
 
 	errMultipart = httpserver.Errorf(http.StatusUnsupportedMediaType, "a multipart body is not an image: "+
 		"allowed is the bare image; /imageForm/{session} takes a form with one, /stream/{session} many parts")
-	errNotWhole = httpserver.Errorf(http.StatusBadRequest, "Content-Range of a part: "+
+	errNotWhole = httpserver.Errorf(http.StatusBadRequest, "Content-Range of a part of an image: "+
 		"allowed is the whole image in one request, such as bytes 0-99/100, or no Content-Range")
 
 	errNotForm = httpserver.Errorf(http.StatusUnsupportedMediaType, "not a form: "+
@@ -114,5 +114,6 @@ func StreamError(err error, summary string) error {
 	if slow, ok := errors.AsType[*rateError](err); ok {
 		return httpserver.Errorf(http.StatusRequestTimeout, "%s: %s", slow.text, summary)
 	}
-	return httpserver.Errorf(http.StatusBadRequest, "body cut short, allowed is a complete one: %s", summary)
+	return httpserver.Errorf(http.StatusBadRequest,
+		"body cut short or malformed, allowed is a complete one (%v): %s", err, summary)
 }

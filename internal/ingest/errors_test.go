@@ -39,7 +39,7 @@ func TestReadErrors(t *testing.T) {
 		},
 		{
 			"stream, cut", StreamError(io.ErrUnexpectedEOF, "2 stored"), 400,
-			"body cut short, allowed is a complete one: 2 stored",
+			"body cut short or malformed, allowed is a complete one (unexpected EOF): 2 stored",
 		},
 		{"stream, slow", StreamError(slow, "2 stored"), 408, "the body stood still for 30s: 2 stored"},
 		{
@@ -53,7 +53,7 @@ func TestReadErrors(t *testing.T) {
 		},
 		{
 			"stream, malformed", StreamError(errors.New("malformed chunked encoding"), "2 stored"), 400,
-			"body cut short, allowed is a complete one: 2 stored",
+			"body cut short or malformed, allowed is a complete one (malformed chunked encoding): 2 stored",
 		},
 	} {
 		if status := statusOf(row.got); status != row.status || row.got.Error() != row.text {
