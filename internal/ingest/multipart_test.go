@@ -189,7 +189,8 @@ func TestSplitMultipart(t *testing.T) {
 		{"a PNG at the end", mixed, "--b\r\n" + noLength + pngPhoto, []string{pngPhoto}},
 		{
 			"a JPEG in base64 cut by the end", mixed,
-			"--b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + inBase64(photoB[:12]), []string{bad},
+			"--b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + inBase64(photoB[:12]),
+			[]string{bad},
 		},
 		{"cut by the end, length", mixed, one + "\r\n--b\r\nContent-Length: 9\r\n\r\nimage" + end[:3], []string{"one", bad}},
 		{

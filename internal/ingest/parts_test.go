@@ -165,7 +165,7 @@ func TestSplitLengthsAtTheEnd(t *testing.T) {
 	}
 }
 
-// The same goes for images that are larger than what is read ahead, if what stands behind them has arrived.
+// A wrong length shows for an image of any size, if what stands behind the image has arrived.
 func TestSplitWrongLengthsOfLargeUnknownImages(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{readAhead, 3 * readAhead, 2 * smallImage} {
@@ -344,7 +344,8 @@ func TestSplitText(t *testing.T) {
 			"data URLs", mixed,
 			"--b\r\n\r\ndata:image/jpeg;base64," + inBase64(photoA) + "\r\n--b\r\n" +
 				withLength("Data:image/png;x=y;BASE64,"+inBase64(pngPhoto)) + "\r\n--b\r\n" +
-				"Content-Disposition: form-data; name=i\r\nContent-Type: text/plain\r\n\r\ndata:image/png;base64," + inBase64(pngPhoto) + end,
+				"Content-Disposition: form-data; name=i\r\nContent-Type: text/plain\r\n\r\n" +
+				"data:image/png;base64," + inBase64(pngPhoto) + end,
 			[]string{photoA, pngPhoto, pngPhoto},
 		},
 		{"a data URL that is none", mixed, "--b\r\n\r\ndata:image/svg+xml,<svg/>" + end, []string{bad}},
