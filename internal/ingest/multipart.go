@@ -1,5 +1,7 @@
 package ingest
 
+import "slices"
+
 // nextPart returns the image in the next part.
 func (s *Splitter) nextPart() ([]byte, error) {
 	for {
@@ -115,7 +117,7 @@ func (s *Splitter) readFile(header partHeader, first []byte) ([]byte, error) {
 
 // readTail returns a JPEG that was read to its end marker, with what stands behind the marker in the part.
 func (s *Splitter) readTail() ([]byte, error) {
-	ends, err := s.endsHere([]byte{eoi}, s.pictures == nil)
+	ends, err := s.endsHere([]byte{eoi}, !slices.ContainsFunc(s.pictures, s.mayFollow))
 	switch {
 	case err != nil:
 		return nil, err

@@ -235,7 +235,11 @@ func TestSplitPictures(t *testing.T) {
 	const end = "\r\n--b--\r\n"
 	two, three, padded := mpo(0, photoA, photoB), mpo(0, photoA, preview, photoB), mpo(40, photoA, photoB)
 	stale := two[:len(two)-len(photoB)]
+	last := strings.LastIndex(three, "\x00\x00\x03\x00") + 8 // the place of the last picture in the index
+	passed := three[:last-16] + "\x00\x00\x00\x00" + three[last-12:last] + three[last-16:last-12] + three[last+4:]
+	passed = strings.Replace(passed, preview, "", 1)
 	testSplit(t, []splitRow{
+		{"one of them at a place that is passed", "", passed + photoA, []string{passed, photoA}},
 		{"back to back", "", two + two + photoA + three + padded + photoB, []string{two, two, photoA, three, padded, photoB}},
 		{"an index left over, another place", "", stale + "\x00" + photoB, []string{stale, photoB}},
 		{"an index left over, text behind", "", stale + "text" + photoB, []string{stale, photoB}},
@@ -268,14 +272,17 @@ func TestSplitPicturesElsewhere(t *testing.T) {
 	image := whole[:len(whole)-len(photoB)]
 	at := strings.LastIndex(image, "\x00\x00\x03\x00") + 8 // in the entry of the second picture
 	for _, place := range []string{"\x00\x00\x00\x00", "\x09\x00\x00\x00", "\x00\x00\x10\x00", "\xff\xff\xff\xff"} {
-		want, sent := image[:at]+place+image[at+4:], 0
-		images := readerFunc(func(p []byte) (int, error) {
-			sent++
-			return copy(p, want), nil
-		})
-		s := newSplitter(t, images, "", splitMax, testUpload(t, bytesOf))
-		if got, err := s.Next(); string(got) != want || err != nil || sent != 1 {
-			t.Errorf("place %q: got %q, error %v, after %d images", place, got, err, sent)
+		want := image[:at] + place + image[at+4:]
+		for head, contentType := range map[string]string{"": "", "\r\n--b\r\n" + noLength: mixed} {
+			sent := 0
+			images := readerFunc(func(p []byte) (int, error) {
+				sent++
+				return copy(p, head+want), nil
+			})
+			s := newSplitter(t, images, contentType, splitMax, testUpload(t, bytesOf))
+			if got, err := s.Next(); string(got) != want || err != nil || sent != 1 {
+				t.Errorf("place %q, %q: got %q, error %v, after %d images", place, contentType, got, err, sent)
+			}
 		}
 	}
 }

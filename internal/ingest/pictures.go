@@ -57,10 +57,14 @@ func picturesIn(segment []byte, place int64) (places []int64) {
 	return places
 }
 
-// takePictures takes the pictures of an index, behind the first one. What does not begin where the index says is an
-// image of its own: the index was left in a picture that stands alone now.
+// takePictures takes the pictures of an index, behind the first one. Places that are passed or too far are not read on
+// for. What does not begin where the index says is an image of its own: the index was left in a picture that stands
+// alone now.
 func (s *Splitter) takePictures() error {
 	for _, place := range s.pictures {
+		if !s.mayFollow(place) {
+			continue
+		}
 		if begins, err := s.toPicture(place); !begins || err != nil {
 			return err
 		}
@@ -71,13 +75,16 @@ func (s *Splitter) takePictures() error {
 	return nil
 }
 
+// mayFollow reports whether a picture at a place may come behind what was taken so far.
+func (s *Splitter) mayFollow(place int64) bool {
+	gap := place - s.image.length
+	return gap >= 0 && gap <= readAhead
+}
+
 // toPicture takes the zeros before a picture, and its start. It reports whether the picture begins at its place.
 func (s *Splitter) toPicture(place int64) (begins bool, err error) {
 	for {
 		gap := place - s.image.length
-		if gap < 0 || gap > readAhead {
-			return false, nil
-		}
 		first, err := s.first()
 		zeros := len(first) - len(bytes.TrimLeft(first, "\x00"))
 		switch {
