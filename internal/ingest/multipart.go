@@ -37,22 +37,22 @@ func (s *Splitter) believes(header partHeader) bool {
 		(kind == imageFile || kind == mayBe)
 }
 
-// readSized reads an image whose size the header says.
+// readSized reads an image whose size the header says. If the size is wrong, what was read is read again without it.
 func (s *Splitter) readSized(header partHeader) ([]byte, error) {
 	s.sized = sizedReader{body: s.body}
 	image, err := s.upload.readFull(&s.sized, int(header.length))
-	switch {
-	case err == nil && s.sized.err != errDelimiter:
+	if err != nil && s.sized.err == nil {
+		return nil, err // there was no memory
+	}
+	if err == nil && s.sized.err != errDelimiter {
 		ends, err := s.endsHere(image, completenessOf(image) != cut)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case ends:
+		}
+		if ends {
 			image, err = decodeImage(image, s.maxBytes, s.upload)
 			return image, skippedBy(err)
 		}
-	case s.sized.err == nil:
-		return nil, err // there was no memory
 	}
 	s.distrust = true
 	s.body.reread(image)
