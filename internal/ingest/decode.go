@@ -154,10 +154,19 @@ type inflater struct {
 	source *bufio.Reader
 	open   func(*bufio.Reader) (io.Reader, error)
 	data   io.Reader // nil before the first read
+	ended  bool      // the data has come to its end, and the source may have more
 	err    error
 }
 
-func openGzip(source *bufio.Reader) (io.Reader, error) { return gzip.NewReader(source) }
+// openGzip reads one member of a gzip body.
+func openGzip(source *bufio.Reader) (io.Reader, error) {
+	member, err := gzip.NewReader(source)
+	if err != nil {
+		return nil, err
+	}
+	member.Multistream(false)
+	return member, nil
+}
 
 // openDeflate reads both what the standard calls deflate, which is zlib's format, and what many senders took it for.
 func openDeflate(source *bufio.Reader) (io.Reader, error) {
@@ -171,27 +180,36 @@ func openDeflate(source *bufio.Reader) (io.Reader, error) {
 	return flate.NewReader(source), nil
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. What was decoded is returned before the source is asked whether it has more.
 func (f *inflater) Read(p []byte) (n int, err error) {
-	if f.data == nil && f.err == nil {
-		f.data, f.err = f.open(f.source)
+	for n == 0 && f.err == nil && len(p) > 0 {
+		switch {
+		case f.data == nil:
+			f.data, f.err = f.open(f.source)
+		case f.ended:
+			f.ended, f.err = false, f.reopen()
+		default:
+			n, f.err = f.data.Read(p)
+			if f.ended = f.err == io.EOF; f.ended {
+				f.err = nil
+			}
+		}
 	}
-	if f.err != nil {
-		return 0, f.err
+	if n > 0 {
+		return n, nil
 	}
-	n, f.err = f.data.Read(p)
-	if f.err == io.EOF {
-		f.err = f.atEnd()
-	}
-	return n, f.err
+	return 0, f.err
 }
 
-// atEnd returns io.EOF if the body ends with its encoding.
-func (f *inflater) atEnd() error {
-	switch _, err := f.source.ReadByte(); {
-	case err != nil:
+// reopen goes on with the next member of a gzip body. It returns io.EOF if the body has ended.
+func (f *inflater) reopen() error {
+	if member, ok := f.data.(*gzip.Reader); ok {
+		err := member.Reset(f.source)
+		member.Multistream(false)
 		return err
-	default:
-		return errors.New("bytes behind the end of the Content-Encoding")
 	}
+	if _, err := f.source.ReadByte(); err != nil {
+		return err
+	}
+	return errors.New("bytes behind the end of the Content-Encoding")
 }

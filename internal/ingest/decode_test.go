@@ -89,6 +89,42 @@ func TestSplitEncodedText(t *testing.T) {
 	}
 }
 
+// An image is taken before any later byte is read, whether its sender ends the encoding with each image or flushes it.
+func TestSplitEncodedAtOnce(t *testing.T) {
+	t.Parallel()
+	image := photo(strings.Repeat("x", 100_000))
+	flushes, members := new(bytes.Buffer), new(bytes.Buffer)
+	flushing := gzip.NewWriter(flushes)
+	for name, next := range map[string]func() string{
+		"flushes": func() string {
+			flushes.Reset()
+			io.WriteString(flushing, "--b\r\n"+withLength(image)+"\r\n")
+			flushing.Flush()
+			return flushes.String()
+		},
+		"members": func() string {
+			members.Reset()
+			member := gzip.NewWriter(members)
+			io.WriteString(member, "--b\r\n"+withLength(image)+"\r\n")
+			member.Close()
+			return members.String()
+		},
+	} {
+		sent := 0
+		body := readerFunc(func(p []byte) (int, error) {
+			sent++
+			return copy(p, next()), nil
+		})
+		h := http.Header{"Content-Type": {mixed}, "Content-Encoding": {"gzip"}}
+		s := testkit.Must(NewSplitter(body, h, 1<<20, testUpload(t, bytesOf)))(t)
+		for want := 1; want <= 3; want++ {
+			if got, err := s.Next(); string(got) != image || err != nil || sent != want {
+				t.Errorf("%s: got %d bytes, error %v, after %d images, want %d", name, len(got), err, sent, want)
+			}
+		}
+	}
+}
+
 // Text that holds no byte of an image ends somewhere, too.
 func TestDecodeEndless(t *testing.T) {
 	t.Parallel()
