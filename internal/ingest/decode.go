@@ -67,8 +67,11 @@ func (r *textReader) open() (io.Reader, error) {
 		if err := r.skipDataURLHead(); err != nil {
 			return nil, err
 		}
-	case beginsAsImage(first), r.encoding != "base64":
+	case beginsAsImage(first), isPlain(r.encoding):
 		return r.text, nil
+	case r.encoding != "base64":
+		return nil, httpserver.Errorf(http.StatusUnsupportedMediaType,
+			"Content-Transfer-Encoding %.40s: allowed is base64, or none", r.encoding)
 	}
 	return base64.NewDecoder(base64.RawStdEncoding, &base64Filter{text: r.text}), nil
 }

@@ -49,6 +49,21 @@ func TestDecodeNoText(t *testing.T) {
 	}
 }
 
+// An encoding that is not understood is refused, for a body and for a file of a form alike.
+func TestDecodeUnknown(t *testing.T) {
+	t.Parallel()
+	const encoding = "Content-Transfer-Encoding: Quoted-Printable\r\n"
+	r := httptest.NewRequest("POST", "/", strings.NewReader("image=3D"))
+	r.Header.Set("Content-Transfer-Encoding", "Quoted-Printable")
+	_, bodyErr := ReadImage(httptest.NewRecorder(), r, 1<<10, testUpload(t, bytesOf))
+	_, formErr := readForm(t, part(`form-data; filename="x"`, encoding, "image=3D")+"--b--", formType, 1<<10)
+	for _, err := range []error{bodyErr, formErr} {
+		if statusOf(err) != http.StatusUnsupportedMediaType || !strings.Contains(err.Error(), "allowed is base64") {
+			t.Errorf("got error %v, want status 415", err)
+		}
+	}
+}
+
 // The memory for a data URL of known size is reserved beside that for its image.
 func TestDecodeReserves(t *testing.T) {
 	t.Parallel()

@@ -92,12 +92,8 @@ func (p *partReader) first() ([]byte, error) {
 
 // readContent returns what is left of a part, all of it, without its transfer encoding.
 func (p *partReader) readContent(header partHeader, first []byte) ([]byte, error) {
-	switch {
-	case beginsAsImage(first): // whatever its encoding is said to be
-	case header.encoding == "base64", isDataURL(first):
+	if isDataURL(first) || !isPlain(header.encoding) && !beginsAsImage(first) {
 		return p.readEncoded(header)
-	case !isPlain(header.encoding):
-		return nil, Skippedf("Content-Transfer-Encoding %.40s: allowed is base64, or none", header.encoding)
 	}
 	p.image.begin()
 	defer p.image.end()
