@@ -59,6 +59,7 @@ func TestFormFile(t *testing.T) {
 	const end = "--b--\r\n"
 	text := part(`form-data; name="note"`, "", "hello") + part(`form-data; name="n"`, "Content-Type: text/plain\r\n", "2")
 	xml := part(`form-data; name="e"; filename="e.xml"`, "Content-Type: text/xml\r\n", "<event/>")
+	raw := part(`form-data; name="r"; filename="r.raw"`, "Content-Type: application/x-raw\r\n", "raw")
 	file := part(`form-data; name="f"; filename="f.jpg"`, "", "image")
 	encoded := "Content-Transfer-Encoding: base64\r\n"
 	text64 := inBase64("image")
@@ -84,7 +85,9 @@ func TestFormFile(t *testing.T) {
 		{"a length that is wrong", part(`form-data; filename="x"`, "Content-Length: 2\r\n", "image"), "image", 200},
 		{"beside a file that is no image", xml + file + xml, "image", 200},
 		{"behind two files that are no images", xml + xml + file, "image", 200},
-		{"no image, but no other file", text + xml + text, "<event/>", 200},
+		{"no image, and no other file", text + xml + text, "no file", 400},
+		{"of a type that is not known, and no other file", text + raw + text, "raw", 200},
+		{"beside a file of a type that is not known", raw + file + raw, "image", 200},
 		{"a JPEG that is cut", part(`form-data; filename="x"`, "", photoA[:20]), photoA[:20], 200},
 		{
 			"a JPEG with more behind it",
@@ -104,7 +107,7 @@ func TestFormFile(t *testing.T) {
 		{"a data URL", part(`form-data; name="f"`, "", "data:image/png;base64,"+text64), "image", 200},
 		{"two, by name and by type", file + part(`form-data`, "Content-Type: image/png\r\n", "x"), "second file", 400},
 		{"two, by bytes", file + part(`form-data; name="f"`, "", photoA), "second file", 400},
-		{"two files that are no images", xml + xml, "second file", 400},
+		{"two files of a type that is not known", raw + raw, "second file", 400},
 		{"only text", text, "no file", 400},
 		{"a part that says nothing", "--b\r\nX: y\r\n\r\nimage\r\n", "no file", 400},
 		{"an empty file", part(`form-data; filename="x"`, "", ""), "empty image", 400},
@@ -143,8 +146,8 @@ func TestFormHoldsOneFile(t *testing.T) {
 		first = weak.Make(&buffer[0])
 		return buffer
 	})
-	csv := part(`form-data; filename="x"`, "Content-Type: text/csv\r\n", strings.Repeat("1;2", 99))
-	r := httptest.NewRequest("POST", "/", strings.NewReader(csv+formWith("image")))
+	raw := part(`form-data; filename="x"`, "Content-Type: application/x-raw\r\n", strings.Repeat("1;2", 99))
+	r := httptest.NewRequest("POST", "/", strings.NewReader(raw+formWith("image")))
 	r.Header.Set("Content-Type", formType)
 	if image, err := ReadForm(httptest.NewRecorder(), r, 1<<10, u); string(image) != "image" || calls != 2 || err != nil {
 		t.Errorf("got %q, %d buffers, error %v", image, calls, err)

@@ -65,6 +65,9 @@ func completenessOf(image []byte) completeness {
 	}
 }
 
+// pngEnd is the last chunk of a PNG, behind its length.
+const pngEnd = "IEND\xaeB`\x82"
+
 // endOf looks at the first and the last bytes of an image only.
 func endOf(first, last []byte) completeness {
 	end := ""
@@ -72,7 +75,7 @@ func endOf(first, last []byte) completeness {
 	case isJPEG(first):
 		end, last = "\xff\xd9", bytes.TrimRight(last, "\x00")
 	case BeginsAs("image/png", first):
-		end = "IEND\xaeB`\x82"
+		end = pngEnd
 	case BeginsAs("image/gif", first):
 		end = ";"
 	default:
@@ -82,6 +85,18 @@ func endOf(first, last []byte) completeness {
 		return whole
 	}
 	return cut
+}
+
+// lacksEnd reports whether an image, which may have other bytes behind it, lacks the end that its format prescribes. A
+// JPEG is followed marker by marker instead.
+func lacksEnd(image []byte) bool {
+	switch {
+	case BeginsAs("image/png", image):
+		return !bytes.Contains(image, []byte(pngEnd))
+	case BeginsAs("image/gif", image):
+		return !bytes.HasSuffix(bytes.TrimRight(image, "\x00\r\n"), []byte(";"))
+	}
+	return BeginsAs("image/webp", image) && completenessOf(image) == cut
 }
 
 // hasScan reports whether the segments of a JPEG lead to a scan.

@@ -99,7 +99,8 @@ func (s *Splitter) readUnsized(header partHeader) ([]byte, error) {
 }
 
 // readFile reads an image to the end of its part. Where that is the end of the body and not a delimiter, the length or
-// the format has to show that the image is whole.
+// the format has to show that the image is whole. Where it is a delimiter, the end that the format prescribes has to be
+// there, except in the file of a form, which is what its sender chose.
 func (s *Splitter) readFile(header partHeader, first []byte) ([]byte, error) {
 	if !isPlain(header.encoding) || isDataURL(first) {
 		header.length = unknownLength // that of the text
@@ -109,8 +110,11 @@ func (s *Splitter) readFile(header partHeader, first []byte) ([]byte, error) {
 		return nil, err
 	}
 	isCut := int64(len(image)) < header.length || header.length <= 0 && completenessOf(image) == cut
-	if _, end := s.body.block(); end != errDelimiter && isCut {
+	switch _, end := s.body.block(); {
+	case end != errDelimiter && isCut:
 		return nil, s.endedBy(end)
+	case !header.disposed && lacksEnd(image):
+		return nil, Skippedf("cut short by the end of its part")
 	}
 	return image, nil
 }

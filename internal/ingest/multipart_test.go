@@ -124,9 +124,15 @@ func TestSplitMultipart(t *testing.T) {
 		},
 		{
 			"no length", mixed,
-			"--b\r\n" + noLength + photoA + "\r\n--b\r\n" + noLength + "\x89PNG\r\n\x1a\n\r\r\n--b\r\n" + noLength + "\xff" +
-				end,
-			[]string{photoA, "\x89PNG\r\n\x1a\n\r", "\xff"},
+			"--b\r\n" + noLength + photoA + "\r\n--b\r\n" + noLength + "\x89PNG\r\n\x1a\n" + pngEnd + "\r\r\n--b\r\n" +
+				noLength + "\xff" + end,
+			[]string{photoA, "\x89PNG\r\n\x1a\n" + pngEnd + "\r", "\xff"},
+		},
+		{
+			"no length, cut before the delimiter", mixed,
+			"--b\r\n" + noLength + "\x89PNG\r\n\x1a\n" + pngEnd[:7] + "\r\n--b\r\n" + noLength + "GIF89a;x\r\n--b\r\n" +
+				noLength + "RIFF\x06\x00\x00\x00WEBPx\r\n--b\r\n" + noLength + "GIF89a;\x00" + end,
+			[]string{bad, bad, bad, "GIF89a;\x00"},
 		},
 		{
 			"no length, no last delimiter", mixed,

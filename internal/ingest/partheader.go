@@ -43,7 +43,7 @@ type partKind int
 const (
 	noImage   partKind = iota
 	mayBe              // neither header nor content says what it is: an image of a stream, and no file of a form
-	otherFile          // a file of a type that is no image's: the file of a form that has no other
+	otherFile          // a file of a type that may be an image's: the file of a form that has no other
 	imageFile
 )
 
@@ -56,10 +56,25 @@ func (h *partHeader) kind(first []byte) partKind {
 		return imageFile
 	case h.mimeType == "" && !h.isField:
 		return mayBe
-	case h.named:
+	case h.named && !h.isOther():
 		return otherFile
 	}
 	return noImage
+}
+
+// isOther reports whether the header says that the content is no image.
+func (h *partHeader) isOther() bool {
+	kind, subtype, _ := strings.Cut(h.mimeType, "/")
+	switch kind {
+	case "text", "audio", "video", "font", "message", "multipart":
+		return true
+	}
+	for _, format := range []string{"json", "xml", "html", "javascript", "pdf", "zip"} {
+		if strings.HasSuffix(subtype, format) {
+			return true
+		}
+	}
+	return false
 }
 
 // isImage reports whether the header alone says that the content is an image, or bytes.
