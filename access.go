@@ -120,13 +120,15 @@ var (
 
 // rejectUnseen guards a route that removes an image against requests whose answer nobody would see. The status is 403
 // because nothing in the server failed.
-func rejectUnseen(h httpserver.HandlerFunc) httpserver.HandlerFunc {
+func (s *server) rejectUnseen(h httpserver.HandlerFunc) httpserver.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case isPrefetch(r):
 			return errPrefetch
 		case isOpaque(r):
 			return errOpaque
+		case s.cors.Hides(r):
+			return errHidden
 		}
 		return h(w, r)
 	}

@@ -84,9 +84,9 @@ func wantPreflight(t *testing.T, h http.Header, path string, listed bool) {
 }
 
 // What a page of another origin sends is refused before it is stored, since the page's browser would only hide the
-// answer. The server's own pages may send, and clients that are not browsers may too. (The package httpserver tests all
-// that a browser may say of the page.)
-func TestForeignPagesSendNothing(t *testing.T) {
+// answer. So is a script that would take an image. The server's own pages may do both, and so may clients that are not
+// browsers. (The package httpserver tests all that a browser may say of the page.)
+func TestForeignPagesChangeNothing(t *testing.T) {
 	t.Parallel()
 	const own, evil = "http://relay.example:3000", "https://evil.example"
 	for name, row := range map[string]struct {
@@ -108,24 +108,29 @@ func TestForeignPagesSendNothing(t *testing.T) {
 			s := newMemoryServer(t, "CORS_ORIGINS="+row.origins, "ALLOWED_HOSTS=relay.example")
 			for _, target := range []string{
 				"POST /image/x", "PUT /image/x", "POST /imageForm/x", "POST /stream/x", "PUT /stream/x", "POST /image/x/pop",
+				"GET /image/x", "GET /image/x?wait=1",
 			} {
 				s.PushImage(t, "x", "kept")
 				method, path, _ := strings.Cut(target, " ")
+				want := row.want
+				if method == "GET" && name == "foreign, tells no origin" { // as an <img> does
+					want = 200
+				}
 				body, contentType := smallJPEG("image"), "text/plain"
 				if strings.Contains(path, "Form") {
 					body, contentType = relaytest.Form("image"), relaytest.FormType
 				}
 				r := httptest.NewRequest(method, own+path, strings.NewReader(body))
 				r.Header.Set("Content-Type", contentType)
-				if got := s.ask(t, r, row.headers...); got.StatusCode != row.want {
-					t.Errorf("%s: got status %d, want %d", target, got.StatusCode, row.want)
+				if got := s.ask(t, r, row.headers...); got.StatusCode != want {
+					t.Errorf("%s: got status %d, want %d", target, got.StatusCode, want)
 				}
-				if n := s.Len(t, "x"); row.want == 403 && n != 1 {
+				if n := s.Len(t, "x"); want == 403 && n != 1 {
 					t.Errorf("%s: refused, and the session has %d images, want 1", target, n)
 				}
 				s.drain(t, "x")
 			}
-			for _, path := range []string{"/image/x", "/snapshot/x", "/stats"} { // reading is for the browser to allow
+			for _, path := range []string{"/snapshot/x", "/stats"} { // the browser hides what it must
 				r := httptest.NewRequest(http.MethodGet, own+path, nil)
 				if got := s.ask(t, r, row.headers...); got.StatusCode != 200 {
 					t.Errorf("GET %s: got status %d, want 200", path, got.StatusCode)

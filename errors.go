@@ -33,6 +33,8 @@ var (
 		"a prefetch would remove an image that nobody may look at: allowed is a request for use")
 	errOpaque = httpserver.Errorf(http.StatusForbidden, "a request in the mode no-cors would remove an image that its "+
 		"page cannot read: allowed are the mode cors and an <img>")
+	errHidden = httpserver.Errorf(http.StatusForbidden, "a page of this origin may not read the image that it would "+
+		"remove: allowed are those of CORS_ORIGINS, and an <img>")
 	errNotFound = httpserver.Errorf(http.StatusNotFound, "no such path: there are /session, /image/{session}, "+
 		"/image/{session}/pop, /imageForm/{session}, /stream/{session}, /snapshot/{session}, /stats, /metrics, "+
 		"/healthz and /readyz")

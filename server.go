@@ -40,6 +40,7 @@ type server struct {
 	checkImages  bool
 	noDataStatus int
 	access       config.Access
+	cors         httpserver.CORS
 	bounds       bounds
 
 	draining <-chan struct{}              // closed when the server begins to stop
@@ -83,6 +84,7 @@ func newServer(
 	engine := q
 	q = &counted{&budgeted{engine, downloads}, m}
 	b.image.BytesPerSecond, b.stream.BytesPerSecond = cfg.Limits.UploadRate, cfg.Limits.UploadRate
+	cors := httpserver.NewCORS(cfg.Access.CORSOrigins)
 	noData, poll := newNoData(cfg.NoData.Width(), cfg.NoData.Height), queue.NewPoll(pollPeriod)
 	return &server{
 		queue:   q,
@@ -98,7 +100,7 @@ func newServer(
 		}),
 		viewers: newViewerLimit(cfg.Limits.Viewers),
 		stack: httpserver.New(httpserver.Options{
-			Log: log, Registerer: reg, CORS: httpserver.NewCORS(cfg.Access.CORSOrigins), Hosts: allowedHosts(cfg.Access),
+			Log: log, Registerer: reg, CORS: cors, Hosts: allowedHosts(cfg.Access),
 			StatusOf: statusOf, NotFound: handleNotFound,
 			Statuses: []int{cfg.NoData.Status}, BodyIdle: b.image.Idle, AnswerIdle: b.answer,
 		}),
@@ -112,6 +114,7 @@ func newServer(
 		checkImages:  cfg.Limits.CheckImages,
 		noDataStatus: cfg.NoData.Status,
 		access:       cfg.Access,
+		cors:         cors,
 		bounds:       b,
 
 		draining: ctx.Done(),
@@ -156,9 +159,9 @@ func (s *server) endpoints() []endpoint {
 		{"POST /stream/{session}", s.mayPublish(s.handleIngest)},
 		{"PUT /stream/{session}", s.mayPublish(s.handleIngest)},
 		// consumers
-		{"GET /image/{session}", s.mayView(rejectUnseen(s.handlePop))},
+		{"GET /image/{session}", s.mayView(s.rejectUnseen(s.handlePop))},
 		{"HEAD /image/{session}", s.mayView(s.handlePeek)}, // without this row GET's handler would run, and pop
-		{"POST /image/{session}/pop", s.mayView(rejectUnseen(s.handlePostPop))},
+		{"POST /image/{session}/pop", s.mayView(s.rejectUnseen(s.handlePostPop))},
 		// viewers
 		{"GET /stream/{session}", s.mayView(s.handleStream)},
 		{"GET /snapshot/{session}", s.mayView(s.handleSnapshot)},

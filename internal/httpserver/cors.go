@@ -110,6 +110,22 @@ func allowHeaders(h http.Header, r *http.Request) {
 	h["Access-Control-Allow-Headers"] = r.Header["Access-Control-Request-Headers"]
 }
 
+// isForeign reports whether a page of an origin that is not listed sends something. A GET or HEAD is taken for reading.
+func (c CORS) isForeign(r *http.Request) bool {
+	return c.listed != nil && !c.lists(r.Header.Get("Origin")) && c.foreign.Check(r) != nil
+}
+
+// Hides reports whether the browser will hide the answer from the page that asks, because the page is of an origin that
+// is not listed. A browser names the origin when a script wants to read the answer, and not for an <img>.
+func (c CORS) Hides(r *http.Request) bool {
+	if c.listed == nil || r.Header.Get("Origin") == "" {
+		return false
+	}
+	sent := *r
+	sent.Method = http.MethodPost
+	return c.isForeign(&sent)
+}
+
 // refuseForeign refuses what a page of an origin that is not listed sends. CORS alone does not stop such a page:
 // browsers send a form or a text without a preflight and only hide the answer. The server's own pages may send, and so
 // may clients that are not browsers.
@@ -119,7 +135,7 @@ func (s *Stack) refuseForeign(next http.Handler) http.Handler {
 	}
 	refuse := s.Handle(func(http.ResponseWriter, *http.Request) error { return errForeign })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.cors.lists(r.Header.Get("Origin")) && s.cors.foreign.Check(r) != nil {
+		if s.cors.isForeign(r) {
 			refuse.ServeHTTP(w, r)
 			return
 		}

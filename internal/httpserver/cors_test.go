@@ -152,6 +152,36 @@ func TestForeignPagesSendNothing(t *testing.T) {
 	}
 }
 
+// The browser of a script that reads names the script's origin, and hides the answer if that is not listed.
+func TestHides(t *testing.T) {
+	t.Parallel()
+	const own, listed, evil = "http://relay.example:3000", "https://a.example", "https://evil.example"
+	for _, row := range []struct {
+		list, origin, site string // of the setting, of the headers Origin and Sec-Fetch-Site
+		hides              bool
+	}{
+		{listed, evil, "cross-site", true},
+		{listed, evil, "", true},
+		{listed, "https://x.relay.example", "same-site", true},
+		{listed, "null", "cross-site", true},
+		{listed, listed, "cross-site", false},
+		{listed, own, "", false},
+		{listed, "https://relay.example", "same-origin", false}, // behind a proxy
+		{listed, "", "cross-site", false},                       // an <img>
+		{listed, "", "", false},
+		{"*", evil, "cross-site", false},
+	} {
+		for _, method := range []string{"GET", "HEAD", "POST"} {
+			r := httptest.NewRequest(method, own+"/x", nil)
+			r.Header.Set("Sec-Fetch-Site", row.site)
+			r.Header.Set("Origin", row.origin)
+			if got := NewCORS(row.list).Hides(r); got != row.hides || r.Method != method {
+				t.Errorf("%s %+v: got %v", method, row, got)
+			}
+		}
+	}
+}
+
 // A preflight allows every header. A page that may send with credentials is told so in full, because its browser takes
 // * for a name then.
 func TestPreflightHeaders(t *testing.T) {
