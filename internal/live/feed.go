@@ -20,9 +20,11 @@ type Feed struct {
 	wake    chan struct{} // holds a value: look for a newer image
 	idle    chan struct{} // holds a value: no frame was published for a period
 
+	serial int // of the last frame; 0 before the first one
+
 	mu      sync.Mutex
 	hint    queue.Ref // the newest image announced and not loaded; zero if there is none
-	latest  *Frame    // nil before the first one
+	latest  *Frame    // nil before the first one, and while it gives way to the next one
 	changed chan struct{}
 	failed  error // of the last attempt to look for an image
 }
@@ -40,7 +42,7 @@ func (f *Feed) Pushed(ref queue.Ref) {
 // Missed implements queue.Subscriber.
 func (f *Feed) Missed() { signal(f.wake) }
 
-// Latest returns what the feed shows, or nil before the first frame, and a channel that is closed when that changes.
+// Latest returns what the feed shows, or nil if that is nothing, and a channel that is closed with the next frame.
 func (f *Feed) Latest() (*Frame, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -145,6 +147,7 @@ func (f *Feed) refresh(ctx context.Context, repeat bool) error {
 	var image queue.Image
 	if err == nil {
 		image, err = queue.Get(ctx, f.reader, f.session, queue.Newest)
+		shown, _ = f.Latest() // it may have given way
 	}
 	switch {
 	case err == nil:
@@ -164,8 +167,8 @@ func (f *Feed) refresh(ctx context.Context, repeat bool) error {
 // expires, then No Data. A feed that has shown nothing yet stays empty, so that Ready can fail.
 func (f *Feed) bridge(shown *Frame) {
 	switch {
-	case shown == nil:
-	case shown.Image == nil || shown.Expired():
+	case f.serial == 0:
+	case shown == nil || shown.Image == nil || shown.Expired():
 		f.publish(picture{Part: f.encoder.part(nil)})
 	default:
 		f.publish(shown.picture)
@@ -182,16 +185,27 @@ func (f *Feed) publish(p picture) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	serial := 1
-	if f.latest != nil {
-		serial = f.latest.Serial + 1
-		if f.latest.room != p.room {
-			f.latest.Release()
-		}
+	if f.latest != nil && f.latest.room != p.room {
+		f.latest.Release()
 	}
-	f.latest = &Frame{serial, p}
+	f.serial++
+	f.latest = &Frame{f.serial, p}
 	close(f.changed)
 	f.changed = make(chan struct{})
+}
+
+// reserve reserves bytes for a new image. The frame that is shown gives way if there is no room beside it: it would be in
+// the way until it expires. It stays while a viewer still gets it.
+func (f *Feed) reserve(size int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reader.budget.TryReplace(size, f.latest.held(), func() bool {
+		gone := f.latest.room.giveUp()
+		if gone {
+			f.latest = nil
+		}
+		return gone
+	})
 }
 
 // signal puts a value into a channel that has room for one, unless there is one already.

@@ -38,8 +38,16 @@ func (f *Frame) shows(ref queue.Ref) bool {
 // Expired reports whether the frame shows an image that has expired. No Data does not expire.
 func (f *Frame) Expired() bool { return f.Image != nil && f.Image.Expired() }
 
+// held returns how many bytes of the budget the frame holds. A frame that is nil holds none.
+func (f *Frame) held() int {
+	if f == nil || f.room == nil {
+		return 0
+	}
+	return f.room.size
+}
+
 // Retain keeps the bytes of the frame until Release is called. It returns false if they were given up: the feed shows
-// another frame by then, or has no users.
+// the frame no longer, or has no users.
 func (f *Frame) Retain() bool { return f.room == nil || f.room.retain() }
 
 // Release ends a Retain that returned true.
@@ -71,10 +79,15 @@ func (r *room) release() {
 	}
 }
 
+// giveUp ends the only use of a part, that of its feed, and returns false if there are more. What the part holds of the
+// budget is not released.
+func (r *room) giveUp() bool { return r.users.CompareAndSwap(1, 0) }
+
 // budgetedReader loads only images for which the budget has room: for the image and for the part that is made of it.
 type budgetedReader struct {
 	queue.Reader
-	budget *httpserver.SendBudget
+	budget  *httpserver.SendBudget
+	reserve func(size int) error // of the budget
 }
 
 // framing is more than what a part has besides its image.
@@ -85,7 +98,7 @@ func roomToEncode(imageSize int) int { return 2*imageSize + framing }
 // Load reserves the room. encode gives back what it does not need.
 func (r budgetedReader) Load(ctx context.Context, ref queue.Ref) (queue.Image, error) {
 	reserved := roomToEncode(ref.Size)
-	if err := r.budget.TryReserve(reserved); err != nil {
+	if err := r.reserve(reserved); err != nil {
 		return queue.Image{}, err
 	}
 	image, err := r.Reader.Load(ctx, ref)

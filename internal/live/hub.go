@@ -26,7 +26,8 @@ type Options struct {
 
 // Hub keeps one Feed for each session that has users.
 type Hub struct {
-	reader  budgetedReader
+	reader  queue.Reader
+	budget  *httpserver.SendBudget
 	poll    *queue.Poll
 	encoder Encoder
 	log     *slog.Logger
@@ -35,7 +36,7 @@ type Hub struct {
 
 // NewHub returns a Hub without feeds.
 func NewHub(o Options) *Hub {
-	h := &Hub{reader: budgetedReader{o.Reader, o.Budget}, poll: o.Poll, encoder: o.Encoder.prepared(), log: o.Log}
+	h := &Hub{reader: o.Reader, budget: o.Budget, poll: o.Poll, encoder: o.Encoder.prepared(), log: o.Log}
 	h.feeds = queue.NewPerSession(h.start)
 	return h
 }
@@ -51,7 +52,6 @@ func (h *Hub) start(session string) (f *Feed, stop func()) {
 	idle := make(chan struct{}, 1)
 	f = &Feed{
 		session: session,
-		reader:  h.reader,
 		encoder: h.encoder,
 		log:     h.log,
 		turn:    h.poll.Every(func() { signal(idle) }),
@@ -59,6 +59,7 @@ func (h *Hub) start(session string) (f *Feed, stop func()) {
 		idle:    idle,
 		changed: make(chan struct{}),
 	}
+	f.reader = budgetedReader{h.reader, h.budget, f.reserve}
 	ctx, cancel := context.WithCancel(context.Background())
 	unsubscribe := h.reader.Subscribe(session, f)
 	go f.run(ctx)

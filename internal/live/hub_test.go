@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -205,7 +207,7 @@ func TestFramesAreCounted(t *testing.T) {
 		first, _ := f.Latest()
 		reserved := func(what string, parts int64) {
 			t.Helper()
-			if got := h.reader.budget.Reserved(); got != parts*int64(len(first.Part.bytes)) {
+			if got := h.budget.Reserved(); got != parts*int64(len(first.Part.bytes)) {
 				t.Errorf("%s: got %d bytes reserved, want those of %d parts of %d", what, got, parts, len(first.Part.bytes))
 			}
 		}
@@ -250,7 +252,7 @@ func TestNoRoomForFrame(t *testing.T) {
 		q.push("x", "image 1")
 		s.want(t, "image 1")
 		begun := time.Now()
-		h.reader.budget.ReserveUpTo(10_000) // others hold all the rest
+		h.budget.ReserveUpTo(10_000) // others hold all the rest
 		q.push("x", "image 2")
 		q.push("y", "image")
 		s.wantAt(t, "image 1", begun.Add(pollPeriod)) // repeated
@@ -262,8 +264,46 @@ func TestNoRoomForFrame(t *testing.T) {
 		if !ok || full.Status != 503 {
 			t.Errorf("a feed without room: got error %v, want 503", full)
 		}
-		h.reader.budget.Release(9_000)
+		h.budget.Release(9_000)
 		s.want(t, "image 1") // of the second second, and held up by the reader until now
 		s.wantAt(t, "image 2", begun.Add(3*pollPeriod))
+	})
+}
+
+// A frame that all viewers have got gives way to the next image if there is no room for both. While a viewer still gets
+// it, the next image waits for the poll. If the image then cannot be loaded, there is nothing to go on with.
+func TestFrameGivesWay(t *testing.T) {
+	withFakeTime(t, func(t *testing.T) {
+		q := newFakeQueue()
+		h := newTightHub(q, 1200)
+		image := func(n int) string { return strings.Repeat(strconv.Itoa(n), 400) }
+		s := watch(t, h, "x", ViewerOptions{})
+		s.want(t, noData)
+		for n := range 3 {
+			synctest.Wait() // the viewer is ready for the next one
+			q.push("x", image(n))
+			s.wantAt(t, image(n), time.Now())
+		}
+
+		synctest.Wait()
+		q.push("x", image(3))
+		q.push("x", image(4)) // while the viewer gets the one before
+		pushed := time.Now()
+		s.wantAt(t, image(3), pushed)
+		s.wantAt(t, image(4), pushed.Add(pollPeriod))
+
+		synctest.Wait()
+		q.fail(queue.ErrUnavailable)
+		q.push("x", image(5))
+		s.wantAt(t, noData, pushed.Add(2*pollPeriod))
+		q.fail(nil)
+		q.push("x", image(6))
+		s.wantAt(t, image(6), time.Now())
+		s.leave()
+		s.conn.Close()
+		synctest.Wait()
+		if got := h.budget.Reserved(); got != 0 || q.released != q.loads {
+			t.Errorf("without viewers: got %d bytes reserved, %d of %d images released", got, q.released, q.loads)
+		}
 	})
 }

@@ -90,9 +90,10 @@ func isClosed(draining <-chan struct{}) bool {
 	}
 }
 
-// wants reports whether a frame has to be sent. An expired image is not sent: the feed is about to show No Data.
+// wants reports whether a frame has to be sent. An expired image is not sent: the feed is about to show No Data. Nil is
+// not: the feed is about to show the next image.
 func (v *viewer) wants(frame *Frame) bool {
-	return frame.Serial != v.serial && !frame.Expired()
+	return frame != nil && frame.Serial != v.serial && !frame.Expired()
 }
 
 // sendRetained sends a frame, unless the feed has just given it up for another one.
