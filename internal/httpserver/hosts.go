@@ -40,6 +40,7 @@ func NewHosts(hosts, origins string) Hosts {
 			h.names[u.Hostname()] = true
 		}
 	}
+	delete(h.names, "") // of an empty list, and of *
 	return h
 }
 

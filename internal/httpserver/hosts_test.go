@@ -20,6 +20,7 @@ func TestHosts(t *testing.T) {
 		"[::1]": true, "[::1]:3000": true, "[fe80::1]:80": true, "evil.example": false, "evil.example:3000": false,
 		"relay.example.evil.example": false, "x.relay.example": false, "localhost.evil.example": false,
 		"127.0.0.1.evil.example": false, "evil.example.": false, "2130706433": false, "evil": false, "*": false,
+		".": false, ":3000": false, ".:3000": false, "[]": false, "evil.localhost": false,
 	}
 	relay := map[string]bool{
 		"relay.example": true, "relay.example:3000": true, "Relay.Example": true, "relay.example.": true,

@@ -194,8 +194,8 @@ func (f *Feed) publish(p picture) {
 	f.changed = make(chan struct{})
 }
 
-// reserve reserves bytes for a new image. The frame that is shown gives way if there is no room beside it: it would be in
-// the way until it expires. It stays while a viewer still gets it.
+// reserve reserves bytes for a new image. The frame that is shown gives way if there is no room beside it: it would be
+// in the way until it expires. It stays while a viewer still gets it.
 func (f *Feed) reserve(size int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
