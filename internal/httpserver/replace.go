@@ -13,7 +13,16 @@ func (b *SendBudget) TryReplace(size, held int, giveUp func() bool) error {
 		}
 		b.reserved -= released
 		b.garbage += released
+		defer b.wake() // what gave way may have been larger
 	}
 	b.lend(bytes)
 	return nil
+}
+
+// wake lets all who wait for bytes look again.
+func (b *SendBudget) wake() {
+	if b.freed != nil {
+		close(b.freed)
+		b.freed = nil
+	}
 }

@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/image-streamer/image-streamer/internal/testkit"
 )
@@ -40,4 +41,19 @@ func TestTryReplace(t *testing.T) {
 	testkit.NoError(t, b.TryReplace(500, 0, nil))
 	testkit.NoError(t, b.TryReplace(500, 0, nil))
 	wantNoRoom(t, b.TryReplace(501, 500, nil)) // 500 others would stay
+}
+
+// Where a large reservation gave way to a small one, those who wait get the rest.
+func TestTryReplaceWakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
+		testkit.NoError(t, b.TryReplace(900, 0, nil))
+		waiting := make(chan error, 1)
+		go func() { waiting <- b.Reserve(t.Context(), 500) }()
+		synctest.Wait()
+		testkit.NoError(t, b.TryReplace(200, 900, func() bool { return true }))
+		testkit.NoError(t, <-waiting)
+		wantReserved(t, b, "both", 700)
+	})
 }
