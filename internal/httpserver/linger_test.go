@@ -111,8 +111,11 @@ func TestAnswerOutlivesUnreadBodyOverTLS(t *testing.T) {
 // A client that asks before it sends a body is not asked for one that nobody reads.
 func TestUnreadBodyIsNotAskedFor(t *testing.T) {
 	t.Parallel()
-	s := newTestServer(t, Options{}, endpoints{"/refused": fails(Errorf(http.StatusUnauthorized, "no")), "/ok": succeeds})
-	for line, want := range map[string]int{"POST /refused": 401, "PUT /ok": 200, "GET /ok": 200} {
+	s := newTestServer(t, Options{}, endpoints{
+		"/refused": fails(Errorf(http.StatusUnauthorized, "no")), "/ok": succeeds,
+		"/empty": func(w http.ResponseWriter, _ *http.Request) error { return WriteEmpty(w, 204) },
+	})
+	for line, want := range map[string]int{"POST /refused": 401, "PUT /ok": 200, "GET /ok": 200, "PUT /empty": 204} {
 		for _, framing := range []string{"Content-Length: 1000", "Content-Length: 5000000", "Transfer-Encoding: chunked"} {
 			conn := dial(t, s.addr)
 			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n%s\r\n\r\n", line, framing)
