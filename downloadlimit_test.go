@@ -126,7 +126,7 @@ func TestAnswerIsCutAtExpiry(t *testing.T) {
 // Consumers that accept nothing keep the embedded queue full for as long as their images live, and no longer.
 func TestStalledConsumersDoNotFillMemory(t *testing.T) {
 	t.Parallel()
-	cfg := testConfig(t, "MEMORY_LIMIT=64MiB", "MAX_IMAGE_BYTES=16MiB", "EXPIRE=1.5")
+	cfg := testConfig(t, "MEMORY_LIMIT=64MiB", "MAX_IMAGE_BYTES=16MiB", "EXPIRE=5")
 	h := memoryHarness(t, cfg)
 	s := newTestServer(t, cfg, h)
 	for range 4 {
@@ -139,11 +139,11 @@ func TestStalledConsumersDoNotFillMemory(t *testing.T) {
 	testkit.Eventually(t, func() bool { return push().StatusCode == http.StatusOK })
 }
 
-// A viewer that reads a large frame slowly, but steadily, gets all of it. Reading takes many times as long as a viewer
-// may accept nothing.
+// A viewer that reads a large frame slowly, but steadily, gets all of it. Reading takes more than twice as long as a
+// viewer may accept nothing.
 func TestSlowViewerGetsWholeFrames(t *testing.T) {
 	t.Parallel()
-	const idle, rate = time.Second, 2 << 20
+	const idle, rate = 2 * time.Second, 1 << 20
 	p := startBounded(t, func(b *bounds) { b.answer = idle }, "MAX_IMAGE_BYTES=16MiB")
 	conn := p.Hold(t, "/stream/x")
 	conn.(*net.TCPConn).SetReadBuffer(64 << 10)

@@ -206,18 +206,30 @@ func TestBrowserSendsBeacons(t *testing.T) {
 	})
 }
 
-// A script of a foreign page takes nothing in the mode no-cors, in which it could not read the answer. An <img> takes.
+// A script of a foreign page takes no image that it could not read: in the mode no-cors, or because CORS_ORIGINS does
+// not list its page. An <img> takes.
 func TestBrowserPopsNothingUnseen(t *testing.T) {
 	t.Parallel()
-	p, id := startServer(t, "LOG_LEVEL=debug"), session.New()
-	p.Do(t, "POST", "/image/"+id, bytes.NewReader(picture(t, 7))).WantStatus(t, 200)
-	url := p.URL("/image/" + id)
-	page := openForeignPage(t, `<img crossorigin="anonymous">`)
-	evaluate[string](t, page, fmt.Sprintf(`fetch('%s', {mode: 'no-cors'}).then(answer => answer.type)`, url),
-		chromedp.EvalAwaitPromise)
-	p.log.Await(t, "status=403")
-	evaluate[string](t, page, fmt.Sprintf(`document.querySelector('img').src = '%s'`, url))
-	eventually(t, func() bool { return pictureOn(t, page) == 7 })
+	for _, row := range []struct{ origins, mode, answer string }{
+		{"*", "no-cors", "opaque"}, {"https://a.example", "no-cors", "opaque"}, {"https://a.example", "cors", "hidden"},
+	} {
+		t.Run(row.mode+row.origins, func(t *testing.T) {
+			t.Parallel()
+			p, id := startServer(t, "LOG_LEVEL=debug", "CORS_ORIGINS="+row.origins), session.New()
+			p.Do(t, "POST", "/image/"+id, bytes.NewReader(picture(t, 7))).WantStatus(t, 200)
+			url := p.URL("/image/" + id)
+			page := openForeignPage(t, `<img>`)
+			got := evaluate[string](t, page, fmt.Sprintf(
+				`fetch('%s', {mode: '%s'}).then(answer => answer.type, () => 'hidden')`, url, row.mode),
+				chromedp.EvalAwaitPromise)
+			p.log.Await(t, "status=403")
+			evaluate[string](t, page, fmt.Sprintf(`document.querySelector('img').src = '%s'`, url))
+			eventually(t, func() bool { return pictureOnScreen(t, page, "img") == 7 })
+			if got != row.answer {
+				t.Errorf("the script got an answer of the type %s, want %s", got, row.answer)
+			}
+		})
+	}
 }
 
 // An isolated page shows images that it may embed, without CORS: one that was popped, a snapshot, a stream, No Data.

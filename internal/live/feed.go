@@ -200,7 +200,7 @@ func (f *Feed) reserve(size int) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.reader.budget.TryReplace(size, f.latest.held(), func() bool {
-		gone := f.latest.room.giveUp()
+		gone := f.latest.room.giveWay()
 		if gone {
 			f.latest = nil
 		}

@@ -79,9 +79,9 @@ func (r *room) release() {
 	}
 }
 
-// giveUp ends the only use of a part, that of its feed, and returns false if there are more. What the part holds of the
+// giveWay ends the only use of a part, that of its feed, and returns false if there are more. What the part holds of the
 // budget is not released.
-func (r *room) giveUp() bool { return r.users.CompareAndSwap(1, 0) }
+func (r *room) giveWay() bool { return r.users.CompareAndSwap(1, 0) }
 
 // budgetedReader loads only images for which the budget has room: for the image and for the part that is made of it.
 type budgetedReader struct {
