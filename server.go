@@ -102,7 +102,7 @@ func newServer(
 		stack: httpserver.New(httpserver.Options{
 			Log: log, Registerer: reg, CORS: cors, Hosts: allowedHosts(cfg.Access),
 			StatusOf: statusOf, NotFound: handleNotFound,
-			Statuses: []int{cfg.NoData.Status}, BodyIdle: b.image.Idle, AnswerIdle: b.answer,
+			Statuses: []int{cfg.NoData.Status}, BodyIdle: b.image.Idle, AnswerIdle: b.answer, Draining: ctx.Done(),
 		}),
 		metrics: m,
 		signer:  session.NewSigner(cfg.Access.SessionSecret),

@@ -13,10 +13,12 @@ type lingerLimits struct {
 	total time.Duration
 	bytes int
 	slots chan struct{} // holds an element for each connection that lingers; one too many is closed without
+
+	draining <-chan struct{} // closed when the server begins to stop: total is idle then
 }
 
-func defaultLinger() lingerLimits {
-	return lingerLimits{2 * time.Second, 30 * time.Second, 64 << 20, make(chan struct{}, 256)}
+func defaultLinger(draining <-chan struct{}) lingerLimits {
+	return lingerLimits{2 * time.Second, 30 * time.Second, 64 << 20, make(chan struct{}, 256), draining}
 }
 
 // linger keeps an answer from being lost because its request was not read to the end. A connection that is closed with
@@ -61,9 +63,9 @@ func (l lingerLimits) dropRest(conn *net.TCPConn) {
 	default:
 		return
 	}
-	end, dropped := time.Now().Add(l.total), make([]byte, 16<<10)
+	begun, dropped := time.Now(), make([]byte, 16<<10)
 	for left := l.bytes; left > 0; {
-		if conn.SetReadDeadline(earlier(time.Now().Add(l.idle), end)) != nil {
+		if conn.SetReadDeadline(earlier(time.Now().Add(l.idle), begun.Add(l.totalNow()))) != nil {
 			return
 		}
 		n, err := conn.Read(dropped)
@@ -71,6 +73,16 @@ func (l lingerLimits) dropRest(conn *net.TCPConn) {
 			return
 		}
 		left -= n
+	}
+}
+
+// totalNow returns how long all of the rest may take.
+func (l lingerLimits) totalNow() time.Duration {
+	select {
+	case <-l.draining:
+		return l.idle
+	default:
+		return l.total
 	}
 }
 

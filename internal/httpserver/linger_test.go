@@ -145,14 +145,16 @@ func TestLengthRequired(t *testing.T) {
 }
 
 // What a client sends behind its answer is dropped within bounds: of its bytes, of the time between two of them, of the
-// time in all, and of the connections that linger at once.
+// time in all, and of the connections that linger at once. While the server stops it is less time in all.
 func TestLingerIsBounded(t *testing.T) {
 	t.Parallel()
-	if got := defaultLinger(); got.bytes != 64<<20 || got.idle != 2*time.Second || got.total != 30*time.Second {
+	if got := defaultLinger(nil); got.bytes != 64<<20 || got.idle != 2*time.Second || got.total != 30*time.Second {
 		t.Errorf("got bounds %+v, README has others", got)
 	}
 	const long, buffered = time.Hour, 32 << 20 // what the kernel may hold comes on top
 	slots := func(n int) chan struct{} { return make(chan struct{}, n) }
+	draining := make(chan struct{})
+	close(draining)
 	for _, row := range []struct {
 		name   string
 		limits lingerLimits
@@ -160,10 +162,11 @@ func TestLingerIsBounded(t *testing.T) {
 		pause  time.Duration // after each
 		taken  int           // bytes at most
 	}{
-		{"bytes", lingerLimits{long, long, 8 << 20, slots(1)}, 1 << 20, 0, 8<<20 + buffered},
-		{"time", lingerLimits{long, 100 * time.Millisecond, 1 << 40, slots(1)}, 1, 10 * time.Millisecond, 1000},
-		{"idle", lingerLimits{100 * time.Millisecond, long, 1 << 40, slots(1)}, 1, time.Second, 3},
-		{"slots", lingerLimits{long, long, 1 << 40, slots(0)}, 1, 10 * time.Millisecond, 1000},
+		{"bytes", lingerLimits{long, long, 8 << 20, slots(1), nil}, 1 << 20, 0, 8<<20 + buffered},
+		{"time", lingerLimits{long, 100 * time.Millisecond, 1 << 40, slots(1), nil}, 1, 10 * time.Millisecond, 1000},
+		{"idle", lingerLimits{100 * time.Millisecond, long, 1 << 40, slots(1), nil}, 1, time.Second, 3},
+		{"draining", lingerLimits{100 * time.Millisecond, long, 1 << 40, slots(1), draining}, 1, 10 * time.Millisecond, 1000},
+		{"slots", lingerLimits{long, long, 1 << 40, slots(0), nil}, 1, 10 * time.Millisecond, 1000},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -28,6 +28,8 @@ type Options struct {
 	// AnswerIdle is how long a client may accept nothing of an answer over HTTP/2. 0 means 10 s. For HTTP/1.1 see
 	// LimitStalls.
 	AnswerIdle time.Duration
+	// Draining is closed when the server begins to stop. What clients still send behind their answers holds it up for 2 s.
+	Draining <-chan struct{}
 }
 
 // Stack is what all endpoints of a server share.
@@ -54,7 +56,7 @@ func New(o Options) *Stack {
 		statusOf:  o.StatusOf,
 		notFound:  o.NotFound,
 		bodyIdle:  cmp.Or(o.BodyIdle, 30*time.Second),
-		lingering: defaultLinger(),
+		lingering: defaultLinger(o.Draining),
 
 		answerIdle: cmp.Or(o.AnswerIdle, answerIdle),
 	}

@@ -79,8 +79,8 @@ func (r *room) release() {
 	}
 }
 
-// giveWay ends the only use of a part, that of its feed, and returns false if there are more. What the part holds of the
-// budget is not released.
+// giveWay ends the only use of a part, that of its feed, and returns false if there are more. It does not release what
+// the part holds of the budget.
 func (r *room) giveWay() bool { return r.users.CompareAndSwap(1, 0) }
 
 // budgetedReader loads only images for which the budget has room: for the image and for the part that is made of it.
