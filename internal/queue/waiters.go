@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 )
@@ -25,7 +26,7 @@ type waitList struct {
 type waiter struct {
 	number int           // 1, 2, 3 ... in the order of the list
 	ready  chan struct{} // holds a value: woken
-	empty  chan struct{} // holds a value: the queue was empty after this consumer came; nil if it waits for an image
+	over   chan error    // holds a value: a pop has told that there is nothing for this consumer; nil if it waits
 }
 
 // NewWaiters returns Waiters without consumers.
@@ -49,7 +50,7 @@ func (ws *Waiters) Pop(ctx context.Context, session string) (Delivery, error) {
 }
 
 // TryPop takes the oldest image of a session, or returns ErrEmpty. It overtakes nobody: where consumers wait, it takes
-// its turn behind them, which comes as soon as one of them finds the queue empty.
+// its turn behind them. The turn is over as soon as one of them finds that the queue is empty, or does not answer.
 func (ws *Waiters) TryPop(ctx context.Context, session string) (Delivery, error) {
 	if l, ok := ws.lists.Find(session); ok {
 		return ws.serve(ctx, session, l, l.add(false))
@@ -63,8 +64,8 @@ func (ws *Waiters) serve(ctx context.Context, session string, l *waitList, w *wa
 	for {
 		select {
 		case <-w.ready:
-		case <-w.empty:
-			return Delivery{}, ErrEmpty
+		case err := <-w.over:
+			return Delivery{}, err
 		case <-ctx.Done():
 			return Delivery{}, ErrEmpty
 		}
@@ -75,12 +76,15 @@ func (ws *Waiters) serve(ctx context.Context, session string, l *waitList, w *wa
 		before := l.last()
 		d, err := ws.queue.Pop(ctx, session)
 		switch {
-		case err == nil && d.Behind > 0:
+		case err == ErrEmpty || err == nil && d.Behind == 0:
+			l.dismiss(before, ErrEmpty)
+		case errors.Is(err, ErrUnavailable): // nor does it answer those who came meanwhile
+			l.dismiss(l.last(), err)
 			l.wakeFirst()
-		case err == nil || err == ErrEmpty:
-			l.dismiss(before)
+		default: // there are more images, or the one that this pop did not get
+			l.wakeFirst()
 		}
-		if err != ErrEmpty || w.empty != nil {
+		if err != ErrEmpty || w.over != nil {
 			return d, err
 		}
 	}
@@ -96,7 +100,7 @@ func (ws *Waiters) Len(session string) int {
 	defer l.mu.Unlock()
 	n := 0
 	for _, w := range l.waiting {
-		if w.empty == nil {
+		if w.over == nil {
 			n++
 		}
 	}
@@ -113,7 +117,7 @@ func (l *waitList) add(waits bool) *waiter {
 	l.came++
 	w := &waiter{number: l.came, ready: make(chan struct{}, 1)}
 	if !waits {
-		w.empty = make(chan struct{}, 1)
+		w.over = make(chan error, 1)
 	}
 	l.waiting = append(l.waiting, w)
 	if first := l.waiting[0]; first == w || !waits {
@@ -122,14 +126,13 @@ func (l *waitList) add(waits bool) *waiter {
 	return w
 }
 
-// remove removes a consumer. If it was woken and did not use that, the next one is woken in its place. So is one that
-// only takes its turn and is the first now, because nobody else would end its wait.
+// remove removes a consumer, also one that was dismissed. If it was woken and did not use that, the next one is woken in
+// its place. So is one that only takes its turn and is the first now, because nobody else would end its wait.
 func (l *waitList) remove(w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	place := slices.Index(l.waiting, w)
-	l.waiting = slices.Delete(l.waiting, place, place+1)
-	if len(l.waiting) > 0 && (len(w.ready) > 0 || l.waiting[0].empty != nil) {
+	l.waiting = slices.DeleteFunc(l.waiting, func(other *waiter) bool { return other == w })
+	if len(l.waiting) > 0 && (len(w.ready) > 0 || l.waiting[0].over != nil) {
 		wake(l.waiting[0].ready)
 	}
 }
@@ -141,16 +144,17 @@ func (l *waitList) last() int {
 	return l.came
 }
 
-// dismiss ends the wait of those who only take their turn, up to the given number: a pop that began after they came has
-// left the queue empty.
-func (l *waitList) dismiss(number int) {
+// dismiss ends the turns of consumers up to a number with an error. Those who wait for an image stay.
+func (l *waitList) dismiss(number int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, w := range l.waiting {
-		if w.empty != nil && w.number <= number {
-			wake(w.empty)
+	l.waiting = slices.DeleteFunc(l.waiting, func(w *waiter) bool {
+		dismissed := w.over != nil && w.number <= number
+		if dismissed {
+			w.over <- err
 		}
-	}
+		return dismissed
+	})
 }
 
 // Pushed wakes a consumer for an image.
@@ -159,8 +163,8 @@ func (l *waitList) Pushed(Ref) { l.wakeFirst() }
 // Missed wakes a consumer for an image that may have come.
 func (l *waitList) Missed() { l.wakeFirst() }
 
-// wakeFirst wakes the first consumer. One wake is enough for many images, because a consumer that leaves images behind
-// wakes the next one.
+// wakeFirst wakes the first consumer. One wake is enough for many images, because a consumer that leaves images behind,
+// or cannot tell, wakes the next one.
 func (l *waitList) wakeFirst() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

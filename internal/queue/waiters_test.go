@@ -173,6 +173,50 @@ func TestWaitersTryIsNotForgotten(t *testing.T) {
 	})
 }
 
+// A consumer whose pop fails leaves the image to the next one, which gets it at once. Who takes a turn behind both is
+// not forgotten either.
+func TestWaitersPassOnAfterAnError(t *testing.T) {
+	waitersTest(t, func(t *testing.T, w *waitersFixture) {
+		refused := errors.New("no room")
+		w.wait(t.Context(), "a")
+		w.wait(t.Context(), "b")
+		w.hold = make(chan struct{})
+		w.fail(refused)
+		w.try(t.Context(), "x") // a pops
+		w.fail(nil)
+		w.store("1")
+		close(w.hold)
+		synctest.Wait()
+		got := slices.Sorted(slices.Values(w.served.take()))
+		if want := []string{"a no room", "b 1", "x " + ErrEmpty.Error()}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// While the engine does not answer, those who do not wait are told so at once, and not after one pop each.
+func TestWaitersTryIsToldOfAnOutage(t *testing.T) {
+	waitersTest(t, func(t *testing.T, w *waitersFixture) {
+		w.wait(t.Context(), "a")
+		w.hold = make(chan struct{})
+		w.fail(fmt.Errorf("pop: %w", ErrUnavailable))
+		w.subscribers.Missed("s")
+		synctest.Wait()
+		var want []string
+		for i := range 20 {
+			w.try(t.Context(), fmt.Sprint("x", i))
+			want = append(want, fmt.Sprintf("x%d pop: %s", i, ErrUnavailable))
+		}
+		want = slices.Sorted(slices.Values(append(want, "a pop: "+ErrUnavailable.Error())))
+		close(w.hold)
+		synctest.Wait()
+		if got := slices.Sorted(slices.Values(w.served.take())); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		w.wantPops(t, 1+1) // a's
+	})
+}
+
 // A consumer that finds more than its image wakes the next one.
 func TestWaitersWakeNextForMore(t *testing.T) {
 	waitersTest(t, func(t *testing.T, w *waitersFixture) {
