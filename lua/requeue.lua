@@ -6,7 +6,7 @@ taken nothing and never will. The formats of members and records are those of in
 
 KEYS[1]  queue      zset     is:{b}:queue:<session>   members, scored by arrival (Unix us)
 KEYS[2]  meta       hash     is:{b}:meta:<session>    newest: latest arrival (Unix us); taken: count of images;
-                                                      <client>: record
+                                                      <client>: record, also of the push of the image
 KEYS[3]  delivered  string   is:{b}:delivered:<id>    the bytes that the pop took; id: <client>-<call>
 KEYS[4]  notify     channel  is:{b}:notify:<session>  gets "" when the image is back
 
@@ -17,7 +17,7 @@ ARGV[4]  retention  ms       for which the meta hash is kept from now on, at lea
 ARGV[5]  ttl        ms       of an image
 
 Returns  1  the image is back in the queue
-         0  the pop had taken nothing, or the image has expired
+         0  the pop had taken nothing, or the image has expired or was withdrawn meanwhile
 
 Derived  is:{b}:image:<id>, from ARGV[3] and the record; the hash tag is that of KEYS.
 Cost     O(log n), and O(m) after the clock stepped back while m older images were put back.
@@ -31,9 +31,14 @@ if tonumber(last) > tonumber(call) then return 0 end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local function is_withdrawn(image) -- its producer was told that it is not stored
+  local producer, push = string.match(image, '^(.+)-(%d+)$')
+  return string.match(redis.call('HGET', meta, producer) or '', '^(%d+) %d+ void$') == push
+end
 local requeued, rest = 0, math.min(redis.call('PTTL', delivered), ttl)
-if last == call and reply ~= 'void' and rest > 0 then
-  local sequence, arrival, offset, id = string.match(reply, '^(%d+) (%d+) %d+ %d+ (%d+) (.+)$')
+local taken = last == call and rest > 0 and reply or ''
+local sequence, arrival, offset, id = string.match(taken, '^(%d+) (%d+) %d+ %d+ (%d+) (.+)$')
+if sequence and not is_withdrawn(id) then
   arrival = tonumber(arrival)
   local newest = tonumber(redis.call('HGET', meta, 'newest') or 0)
   if arrival > now + 1000000 and newest <= now + 1000000 then -- shift_clock.lua has moved the others already

@@ -160,6 +160,26 @@ func TestScriptsRepeat(t *testing.T) {
 	s.WantEmpty(t, s.session)
 }
 
+// An image that was withdrawn while a pop had it does not come back when the pop is undone.
+func TestWithdrawnImageDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	s := newScriptRunner(t)
+	push, pop := s.begin(), s.begin()
+	s.push(t, push)
+	s.pop(t, pop)
+	if got := s.withdraw(t, push); got != int64(0) {
+		t.Errorf("withdraw: got %v, want that a pop was faster", got)
+	}
+	if got := s.requeue(t, pop); got != int64(0) {
+		t.Errorf("requeue: got %v, want nothing put back", got)
+	}
+	s.WantEmpty(t, s.session)
+	left := s.rdb.Exists(t.Context(), keysOf(s.session).delivered(pop.String()), keysOf(s.session).image(push.String()))
+	if n := testkit.Must(left.Result())(t); n != 0 {
+		t.Errorf("the bytes are still there")
+	}
+}
+
 // A push that runs again does not prolong the life of its image.
 func TestRepeatedPushKeepsExpiry(t *testing.T) {
 	t.Parallel()
