@@ -126,8 +126,8 @@ func (l *waitList) add(waits bool) *waiter {
 	return w
 }
 
-// remove removes a consumer, unless it was dismissed. If it was woken and did not use that, the next one is woken in its
-// place. So is one that only takes its turn and is the first now, because nobody else would end its wait.
+// remove removes a consumer, unless it was dismissed. If it was woken and did not use that, the next one is woken in
+// its place. So is one that only takes its turn and is the first now, because nobody else would end its wait.
 func (l *waitList) remove(w *waiter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
