@@ -17,7 +17,7 @@ func (s *server) handleStats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	sessions, err := s.listing.Sessions(r.Context())
+	sessions, err := s.listing.Get(r.Context())
 	switch {
 	case r.Context().Err() != nil:
 		return httpserver.Aborted(errHungUp)

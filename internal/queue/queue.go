@@ -1,5 +1,5 @@
 // Package queue is the contract between the server and the engines that keep images, together with what can be
-// built on that contract for any engine: Get, Listing, Waiters, Subscribers, PerSession, Poll.
+// built on that contract for any engine: Get, Shared, Waiters, Subscribers, PerSession, Poll.
 //
 // Every engine gives the same promises. Images leave a session in the order in which they came, each to one consumer,
 // none at or past its expiry. A push that returns nil has stored its image once and whole; a push that fails has

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -77,45 +76,6 @@ func TestReadyAsksEveryNode(t *testing.T) {
 	if n := asked.Load(); n != buckets {
 		t.Errorf("asked in %d buckets, want %d", n, buckets)
 	}
-}
-
-// However many ask, a call is made once in its age at most, one at a time, and all get its error.
-func TestSharedCalls(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := &shared{maxAge: time.Second}
-		var calls, underWay atomic.Int64
-		call := func(context.Context) error {
-			calls.Add(1)
-			if underWay.Add(1) > 1 {
-				t.Error("two calls at once")
-			}
-			defer underWay.Add(-1)
-			time.Sleep(1500 * time.Millisecond)
-			return errRetry
-		}
-		var all sync.WaitGroup
-		for i := range 1000 {
-			all.Go(func() {
-				time.Sleep(time.Duration(i) * 10 * time.Millisecond)
-				if err := s.do(t.Context(), call); !errors.Is(err, errRetry) {
-					t.Errorf("got error %v, want that of the call", err)
-				}
-			})
-		}
-		all.Wait()
-		if n := calls.Load(); n != 7 { // at 0, 1.5, 3 ... 9 s
-			t.Errorf("got %d calls within 10 s, want 7", n)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		time.Sleep(time.Minute)
-		begun := time.Now()
-		if err := s.do(ctx, call); !errors.Is(err, queue.ErrUnavailable) || time.Since(begun) > 0 {
-			t.Errorf("who has gone: got error %v after %s", err, time.Since(begun))
-		}
-		time.Sleep(time.Minute)
-	})
 }
 
 // Those who ask again within a second cost Redis nothing.

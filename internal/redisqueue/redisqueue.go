@@ -43,7 +43,7 @@ type Queue struct {
 	cleaner  *cleaner
 	undoer   *undoer
 	pubsub   *pubsub
-	ready    *shared
+	ready    *queue.Shared[struct{}]
 
 	stop  context.CancelFunc
 	ended chan struct{} // closed when what stop ends has ended
@@ -70,10 +70,12 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 		cleaner:  newCleaner(rdb, o.TTL, o.Log),
 		undoer:   newUndoer(rdb, calls, o.TTL, o.Log),
 		pubsub:   newPubsub(rdb),
-		ready:    &shared{maxAge: time.Second},
 		stop:     stop,
 		ended:    make(chan struct{}),
 	}
+	q.ready = queue.NewShared(time.Second, func(ctx context.Context) (none struct{}, err error) {
+		return none, q.tryPush(ctx)
+	})
 	go func() {
 		defer close(q.ended)
 		q.prepare(ctx)

@@ -52,7 +52,7 @@ func listingTest(t *testing.T, test func(t *testing.T, f *fakeLister, ask asker)
 						answer <- "panic"
 					}
 				}()
-				sessions, err := l.Sessions(ctx)
+				sessions, err := l.Get(ctx)
 				switch {
 				case err != nil:
 					answer <- err.Error()
@@ -104,7 +104,7 @@ func TestListingOutlivesReaders(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		first, second, third := ask(ctx), ask(ctx), ask(t.Context())
 		cancel()
-		wantAnswer(t, "hung up, waiting", second, context.Canceled.Error())
+		wantAnswer(t, "hung up, waiting", second, fmt.Errorf("%w: %w", ErrUnavailable, context.Canceled).Error())
 		wantAnswer(t, "stayed", third, "list 1")
 		<-first
 		if f.calls != 1 {
@@ -113,19 +113,22 @@ func TestListingOutlivesReaders(t *testing.T) {
 	})
 }
 
-// A failure is for those who waited, and not for those who come later.
+// A failure is shared as a list is. If the making panics, those who wait learn of it.
 func TestListingFails(t *testing.T) {
 	listingTest(t, func(t *testing.T, f *fakeLister, ask asker) {
 		f.fail = true
 		first, second := ask(t.Context()), ask(t.Context())
 		wantAnswer(t, "first", first, ErrUnavailable.Error())
 		wantAnswer(t, "second", second, ErrUnavailable.Error())
-		wantAnswer(t, "later", ask(t.Context()), "list 2")
+		wantAnswer(t, "within a second", ask(t.Context()), ErrUnavailable.Error())
+		time.Sleep(time.Second)
+		wantAnswer(t, "after a second", ask(t.Context()), "list 2")
 		time.Sleep(time.Second)
 		f.panic = true
 		first, second = ask(t.Context()), ask(t.Context())
 		wantAnswer(t, "the one that makes it", first, "panic")
-		wantAnswer(t, "the one that waits", second, errNoList.Error())
+		wantAnswer(t, "the one that waits", second, errCallPanicked.Error())
+		time.Sleep(time.Second)
 		wantAnswer(t, "later", ask(t.Context()), "list 4")
 	})
 }
