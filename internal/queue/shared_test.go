@@ -132,20 +132,3 @@ func TestListingFails(t *testing.T) {
 		wantAnswer(t, "later", ask(t.Context()), "list 4")
 	})
 }
-
-// Times are written with three decimals at most.
-func TestSeconds(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		0:                                    "0",
-		499 * time.Microsecond:               "0",
-		1500 * time.Microsecond:              "0.002",
-		12345678 * time.Microsecond:          "12.346",
-		time.Hour + 123*time.Millisecond + 4: "3600.123",
-		31536000*time.Second + 7*time.Millisecond + 99: "3.1536000007e+07",
-	} {
-		if got := fmt.Sprint(Seconds(d)); got != want {
-			t.Errorf("%s: got %s, want %s", d, got, want)
-		}
-	}
-}

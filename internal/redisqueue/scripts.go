@@ -160,7 +160,7 @@ func (q *Queue) sendStats(ctx context.Context, p redis.Pipeliner, shard keys, af
 		shard.meta(""),
 		q.ttl.Milliseconds(),
 		after,
-		statsEntries,
+		statsSlice,
 	)
 }
 
