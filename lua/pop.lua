@@ -6,8 +6,9 @@ keep their PX, so they are gone at the image's expiry, whether or not the delive
 see push.lua. The formats of members and records are those of internal/redisqueue/keys.go.
 
 KEYS[1]  queue      zset    is:{b}:queue:<session>  members, scored by arrival (Unix us)
-KEYS[2]  meta       hash    is:{b}:meta:<session>   sequence; taken: count of images; newest_taken: where the bytes of
-                                                    the session's newest image are, once it was taken; <client>: record
+KEYS[2]  meta       hash    is:{b}:meta:<session>   sequence; bytes: ever pushed; taken: count of images; newest_taken:
+                                                    where the bytes of the session's newest image are, once it was
+                                                    taken; <client>: record
 KEYS[3]  delivered  string  is:{b}:delivered:<id>   the key that the bytes get; id: <client>-<call>
 
 ARGV[1]  client     text
@@ -31,7 +32,7 @@ Cost     O(log n); at most 1000 expired ids are removed and 200 ids without byte
 local queue, meta, delivered = KEYS[1], KEYS[2], KEYS[3]
 local client, call, images, ttl, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
-local known = redis.call('HMGET', meta, client, 'sequence', 'taken')
+local known = redis.call('HMGET', meta, client, 'sequence', 'taken', 'bytes')
 local last, reply = string.match(known[1] or '0 0 ', '^(%d+) %d+ (.*)$')
 if tonumber(last) > tonumber(call) then return 'void' end
 if last == call then return reply end
@@ -39,20 +40,23 @@ if last == call then return reply end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local cutoff = now - ttl * 1000
+local function put_back(member, arrival)
+  redis.call('ZADD', queue, arrival, member)
+  redis.call('PEXPIRE', queue, ttl)
+end
 for _ = 1, 200 do
   local oldest = redis.call('ZPOPMIN', queue)
   local member, arrival = oldest[1], tonumber(oldest[2])
   if not member then return '' end
   if arrival > now + 1000000 then
-    redis.call('ZADD', queue, arrival, member)
-    redis.call('PEXPIRE', queue, ttl)
+    put_back(member, arrival)
     return 'shift_clock'
   end
   local sequence, offset, id = string.match(member, '^(%d+):(%d+):(.+)$')
-  local size = arrival > cutoff and redis.call('STRLEN', images .. id) or 0
+  local may_be_large = arrival > cutoff and (known[4] or math.huge) - offset > tonumber(most)
+  local size = may_be_large and redis.call('STRLEN', images .. id) or 0 -- it has no more than was pushed since offset
   if size > tonumber(most) then
-    redis.call('ZADD', queue, arrival, member)
-    redis.call('PEXPIRE', queue, ttl)
+    put_back(member, arrival)
     return string.format('large %d', size)
   end
   local moved = arrival > cutoff and redis.pcall('RENAME', images .. id, delivered)
@@ -72,7 +76,7 @@ for _ = 1, 200 do
     end
     return reply
   elseif not string.find(moved.err, 'no such key') then
-    redis.call('ZADD', queue, arrival, member)
+    put_back(member, arrival)
     return moved
   end
 end
