@@ -30,6 +30,7 @@ local members = redis.call('ZRANGE', queue, 0, -1, 'WITHSCORES')
 local known = redis.call('HMGET', meta, 'newest', 'newest_taken')
 local newest = math.max(tonumber(members[#members] or 0), tonumber(known[1] or 0))
 local ahead = newest - now
+redis.call('PEXPIRE', queue, ttl) -- a full Redis refuses a script that begins with ZADD
 redis.call('ZADD', sessions, 'XX', math.min(now, newest) + ttl * 1250, session)
 if ahead <= 0 then return 0 end
 
@@ -39,7 +40,6 @@ for i = 1, #members, 2 do
   redis.call('ZADD', queue, 'XX', arrival, members[i])
   redis.call('PEXPIRE', images .. id, math.max(1, math.floor(ttl - (now - arrival) / 1000)))
 end
-redis.call('PEXPIRE', queue, ttl)
 redis.call('HSET', meta, 'newest', now)
 local sequence, arrival, key = string.match(known[2] or '', '^(%d+) (%d+) (.+)$')
 if key then

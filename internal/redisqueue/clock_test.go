@@ -189,6 +189,20 @@ func TestClockStepsBackInFlight(t *testing.T) {
 	}
 }
 
+// A full Redis gives out its images also after the clock stepped back.
+func TestClockStepsBackUnderAFullRedis(t *testing.T) {
+	t.Parallel()
+	server, clock := redistest.Clocked(t)
+	s := stepped{openOn(t, server), newSession(), nil}
+	s.pushNumbers(t, 3)
+	clock.Move(t, -time.Hour)
+	testkit.Must(s.q.rdb.ConfigSet(t.Context(), "maxmemory", "1").Result())(t)
+	if _, err := s.Find(t.Context(), s.session, queue.Newest); err != nil {
+		t.Errorf("find: got error %v", err)
+	}
+	s.wantNumbers(t, 1, 3)
+}
+
 // An image is requeued after the clock stepped, before a push notices the step.
 func TestRequeueBeforeTheStepIsNoticed(t *testing.T) {
 	t.Parallel()
