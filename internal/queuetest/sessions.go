@@ -58,7 +58,7 @@ func takesEveryID(t *testing.T, newHarness factory) {
 		}
 		first, second := fmt.Sprint("first ", i), fmt.Sprint("second ", i)
 		h.PushImage(t, id, first)
-		if ref := <-got; ref == nil || ref.Session != id || ref.Sequence != 1 {
+		if ref := got.pushed(); ref.Session != id || ref.Sequence != 1 {
 			t.Errorf("%s: got notification %+v", id, ref)
 		}
 		h.PushImage(t, id, second)
