@@ -12,11 +12,13 @@ const (
 	minRepairPeriod = 10 * time.Second
 	// aheadSlice bounds the sessions of an index shard that are repaired in one go.
 	aheadSlice = 100
+	// stepLogPeriod bounds how often a step of the clock is logged: every session meets it.
+	stepLogPeriod = time.Minute
 )
 
 // shiftClock repairs a session's queue after the clock of Redis stepped back.
 func (q *Queue) shiftClock(ctx context.Context, session string) error {
-	q.log.Warn("the clock of redis stepped back")
+	q.logStep.Get(ctx)
 	pipeline := q.rdb.Pipeline()
 	reply := q.sendShiftClock(ctx, pipeline, session)
 	pipeline.Exec(ctx) // the command has the error

@@ -2,6 +2,7 @@ package redisqueue
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,6 +169,22 @@ func TestClockWasAheadForTheIndex(t *testing.T) {
 	clock.Move(t, 2*h.TTL)
 	if all := testkit.Must(h.Sessions(t.Context()))(t); len(all) > 0 {
 		t.Errorf("past their lives: got %v, want none listed", all)
+	}
+}
+
+// A step of the clock is logged once, and not for each session that meets it.
+func TestStepIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	logged, log := newLog()
+	h := openHarness(t, Options{Redis: at(redistest.Use(t).Addr), Log: log})
+	for range 5 {
+		session := newSession()
+		h.PushImage(t, session, "image")
+		moveAhead(t, h.q.rdb, session, time.Hour)
+		h.Take(t, session)
+	}
+	if n := strings.Count(logged.String(), "the clock of redis stepped back"); n != 1 {
+		t.Errorf("logged %d times, want once: %s", n, logged)
 	}
 }
 

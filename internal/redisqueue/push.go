@@ -29,8 +29,9 @@ func (q *Queue) Push(ctx context.Context, session string, image []byte) (queue.R
 	return r, err
 }
 
-// pushNew pushes an image that would open its session, unless another push has done that since this process had opened
-// so many. One such push at a time counts the sessions and then opens one, so that a process never exceeds the limit.
+// pushNew pushes an image whose session was not open. It counts the sessions, and opens one more if there is a place. If
+// there is none, another push may have opened the session meanwhile: that is so only if this process has opened more
+// sessions than before, opened. One push at a time does all that, so that a process never exceeds the limit.
 func (q *Queue) pushNew(ctx context.Context, session string, image []byte, opened int) (queue.Receipt, error) {
 	if err := q.sessions.takeTurn(ctx); err != nil {
 		return queue.Receipt{}, err

@@ -44,6 +44,7 @@ type Queue struct {
 	undoer   *undoer
 	pubsub   *pubsub
 	ready    *queue.Shared[struct{}]
+	logStep  *queue.Shared[struct{}]
 
 	stop  context.CancelFunc
 	ended chan struct{} // closed when what stop ends has ended
@@ -75,6 +76,10 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 	}
 	q.ready = queue.NewShared(time.Second, func(ctx context.Context) (none struct{}, err error) {
 		return none, q.tryPush(ctx)
+	})
+	q.logStep = queue.NewShared(stepLogPeriod, func(context.Context) (none struct{}, err error) {
+		q.log.Warn("the clock of redis stepped back, or EXPIRE was longer before")
+		return none, nil
 	})
 	go func() {
 		defer close(q.ended)
