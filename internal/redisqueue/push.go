@@ -30,8 +30,9 @@ func (q *Queue) Push(ctx context.Context, session string, image []byte) (queue.R
 }
 
 // pushNew pushes an image whose session was not open. It counts the sessions, and opens one more if there is a place. If
-// there is none, another push may have opened the session meanwhile: that is so only if this process has opened more
-// sessions than before, opened. One push at a time does all that, so that a process never exceeds the limit.
+// there is none, the image is pushed once more where another push may have opened its session meanwhile: where this
+// process has opened sessions since tryReserve returned opened. One push at a time does all that, so that a process
+// never exceeds the limit.
 func (q *Queue) pushNew(ctx context.Context, session string, image []byte, opened int) (queue.Receipt, error) {
 	if err := q.sessions.takeTurn(ctx); err != nil {
 		return queue.Receipt{}, err
