@@ -53,11 +53,8 @@ func TestSessionsOpenedAtOnce(t *testing.T) {
 				t.Errorf("%d sessions are open, %d pushes stored, %d refused, want %d sessions, %d at most",
 					n, stored.Load(), refused.Load(), row.limit, most)
 			}
-			for i := range row.pushes {
-				session := fmt.Sprint("session-", i)
-				if servers[0].Len(t, session) == 1 {
-					servers[0].PushImage(t, session, "image")
-				}
+			for _, open := range testkit.Must(servers[0].Sessions(t.Context()))(t) {
+				servers[0].PushImage(t, open.ID, "image")
 			}
 		})
 	}
