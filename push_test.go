@@ -247,7 +247,7 @@ func TestPushForm(t *testing.T) {
 			},
 			{
 				"type of a text", form,
-				part(`form-data; name="f"; filename="x"`, "Content-Type: text/html\r\n", "image") + end, 200,
+				part(`form-data; name="f"; filename="x"`, "Content-Type: text/html\r\n", "image") + end, 400,
 			},
 			{
 				"image without a file name", form,

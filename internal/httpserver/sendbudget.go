@@ -150,7 +150,7 @@ func (b *SendBudget) lend(bytes int64) {
 }
 
 // smallHeap is what the heap may hold besides images before the garbage is looked for in it.
-const smallHeap = 32 << 20
+const smallHeap = 16 << 20
 
 // collect has the collector run if the garbage is still in the heap. It mostly is not: while little is reserved the
 // heap is small, and is collected often.

@@ -23,13 +23,18 @@ type Metrics map[string]*dto.MetricFamily
 func (c *Client) Scrape(t testing.TB) Metrics {
 	t.Helper()
 	for {
-		page := c.Get(t, "/metrics").WantStatus(t, 200)
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		m := testkit.Must(parser.TextToMetricFamilies(strings.NewReader(page.Text)))(t)
+		m := ParseMetrics(t, c.Get(t, "/metrics").WantStatus(t, 200).Text)
 		if m[Namespace+"_http_requests_total"] != nil {
 			return m
 		}
 	}
+}
+
+// ParseMetrics reads an answer of /metrics.
+func ParseMetrics(t testing.TB, page string) Metrics {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return testkit.Must(parser.TextToMetricFamilies(strings.NewReader(page)))(t)
 }
 
 // Value adds up the series of a name, without its namespace, that have these labels, given as NAME=value. Of a
