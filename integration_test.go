@@ -280,6 +280,8 @@ func TestWrongRedisPassword(t *testing.T) {
 	p := startServer(t, "", "REDIS_HOST=redis://app:mistaken@"+r.Addr)
 	p.Get(t, "/image/"+session.New()).WantStatus(t, http.StatusServiceUnavailable)
 	p.log.Await(t, "pop: the queue does not answer: WRONGPASS")
+	p.Get(t, "/stream/"+session.New()).WantStatus(t, http.StatusServiceUnavailable)
+	p.log.Await(t, `route=/stream/{session} status=503 error="find: the queue does not answer: WRONGPASS`)
 	if log := p.log.String(); strings.Contains(log, "mistaken") || strings.Contains(log, "unexpected type") {
 		t.Errorf("got the log %s", log)
 	}

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -70,8 +71,12 @@ func (f *Feed) Ready(ctx context.Context) error {
 func (f *Feed) cause() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if full, ok := errors.AsType[*httpserver.Error](f.failed); ok {
-		return full
+	_, isFull := errors.AsType[*httpserver.Error](f.failed)
+	switch {
+	case isFull, errors.Is(f.failed, queue.ErrUnavailable):
+		return f.failed
+	case f.failed != nil:
+		return fmt.Errorf("%w: %w", queue.ErrUnavailable, f.failed)
 	}
 	return queue.ErrUnavailable
 }
