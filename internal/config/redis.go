@@ -17,12 +17,12 @@ func setRedisHost(c *Config, s string) (err error) {
 	case strings.Contains(s, "://"):
 		c.Redis, c.RedisTLS, err = parseRedisURL(s)
 	default:
-		c.Redis, err = parseHosts(s)
+		c.Redis, err = parseRedisHosts(s)
 	}
 	return err
 }
 
-func parseHosts(s string) (*redis.UniversalOptions, error) {
+func parseRedisHosts(s string) (*redis.UniversalOptions, error) {
 	var addrs []string
 	for item := range strings.SplitSeq(s, ",") {
 		addr, err := parseAddress(strings.TrimSpace(item))

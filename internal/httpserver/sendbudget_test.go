@@ -35,7 +35,7 @@ func TestSendBudget(t *testing.T) {
 	b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
 	reserve := func(size int, fits bool) {
 		t.Helper()
-		if err := b.TryReserve(size); fits && err != nil {
+		if err := b.TryReplace(size, 0, nil); fits && err != nil {
 			t.Errorf("%d bytes: got error %v", size, err)
 		} else if !fits {
 			wantNoRoom(t, err)
@@ -75,7 +75,7 @@ func TestSendBudgetWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
-		b.TryReserve(900)
+		b.TryReplace(900, 0, nil)
 		begun := time.Now()
 		wantNoRoom(t, b.Reserve(t.Context(), 200))
 		if took := time.Since(begun); took != 2*time.Second {
@@ -107,7 +107,7 @@ func TestSendBudgetWithoutLimit(t *testing.T) {
 	t.Parallel()
 	b := NewSendBudget(SendBudgetOptions{})
 	for range 3 {
-		testkit.NoError(t, b.TryReserve(1<<60))
+		testkit.NoError(t, b.TryReplace(1<<60, 0, nil))
 	}
 	if got := b.ReserveUpTo(100); got != 100 {
 		t.Errorf("got %d bytes, want 100", got)
@@ -118,8 +118,8 @@ func TestSendBudgetMetrics(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
 	b := NewSendBudget(SendBudgetOptions{Bytes: 1000, Registerer: registry})
-	b.TryReserve(700)
-	b.TryReserve(700)
+	b.TryReplace(700, 0, nil)
+	b.TryReplace(700, 0, nil)
 	got := map[string]float64{}
 	for _, family := range testkit.Must(registry.Gather())(t) {
 		got[family.GetName()] = family.Metric[0].GetGauge().GetValue() + family.Metric[0].GetCounter().GetValue()
@@ -135,7 +135,7 @@ func TestSendBudgetCollects(t *testing.T) {
 	const size = 2 * smallHeap
 	b := NewSendBudget(SendBudgetOptions{Bytes: size})
 	for range 5 { // without a collection there would be 5 images in the heap
-		testkit.NoError(t, b.TryReserve(size))
+		testkit.NoError(t, b.TryReplace(size, 0, nil))
 		if held := heapBytes(); held > 2*size {
 			t.Errorf("%d bytes are in the heap before an image is loaded, want less than two images", held)
 		}
@@ -147,4 +147,55 @@ func TestSendBudgetCollects(t *testing.T) {
 	if b.Return(b.ReserveUpTo(1), 0); b.garbage > before {
 		t.Errorf("bytes that were not loaded count as garbage")
 	}
+}
+
+// A reservation gives way only where that makes the room, and only if its owner agrees.
+func TestTryReplace(t *testing.T) {
+	t.Parallel()
+	const held = 600
+	for _, row := range []struct {
+		name     string
+		size     int
+		agrees   bool
+		asked    bool
+		reserved int64 // afterwards; held: the budget has no room
+	}{
+		{"beside it", 400, true, false, held + 400},
+		{"in its place", 401, true, true, 401},
+		{"all there is", 1 << 40, true, true, 1000},
+		{"in use", 401, false, true, held},
+	} {
+		b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
+		testkit.NoError(t, b.TryReplace(held, 0, nil))
+		asked := false
+		err := b.TryReplace(row.size, held, func() bool { asked = true; return row.agrees })
+		if asked != row.asked {
+			t.Errorf("%s: asked to give up: %v", row.name, asked)
+		}
+		if row.reserved == held {
+			wantNoRoom(t, err)
+		} else {
+			testkit.NoError(t, err)
+		}
+		wantReserved(t, b, row.name, row.reserved)
+	}
+	b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
+	testkit.NoError(t, b.TryReplace(500, 0, nil))
+	testkit.NoError(t, b.TryReplace(500, 0, nil))
+	wantNoRoom(t, b.TryReplace(501, 500, nil)) // 500 others would stay
+}
+
+// Where a large reservation gave way to a small one, those who wait get the rest.
+func TestTryReplaceWakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := NewSendBudget(SendBudgetOptions{Bytes: 1000})
+		testkit.NoError(t, b.TryReplace(900, 0, nil))
+		waiting := make(chan error, 1)
+		go func() { waiting <- b.Reserve(t.Context(), 500) }()
+		synctest.Wait()
+		testkit.NoError(t, b.TryReplace(200, 900, func() bool { return true }))
+		testkit.NoError(t, <-waiting)
+		wantReserved(t, b, "both", 700)
+	})
 }
