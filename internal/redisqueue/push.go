@@ -29,13 +29,17 @@ func (q *Queue) Push(ctx context.Context, session string, image []byte) (queue.R
 	return r, err
 }
 
-// pushNew pushes an image whose session was not open. It counts the sessions, and opens one more if there is a place.
-// Otherwise the image is pushed once more where another push may have opened its session meanwhile: where this
-// process has opened sessions since tryReserve returned opened. One push at a time does all that, so that a process
-// never exceeds the limit.
+// pushNew pushes an image whose session was not open. Unless the count of another push has found plenty of places
+// meanwhile, it counts the sessions, and opens one more if there is a place. Otherwise the image is pushed once more
+// where another push may have opened its session meanwhile: where this process has opened sessions since tryReserve
+// returned opened. One push at a time does all that, so that a process never exceeds the limit.
 func (q *Queue) pushNew(ctx context.Context, session string, image []byte, opened int) (queue.Receipt, error) {
 	if err := q.sessions.takeTurn(ctx); err != nil {
 		return queue.Receipt{}, err
+	}
+	if reserved, _ := q.sessions.tryReserve(); reserved {
+		q.sessions.endTurn()
+		return q.pushReserved(ctx, session, image)
 	}
 	defer q.sessions.endTurn()
 	if !q.sessions.isFull() {

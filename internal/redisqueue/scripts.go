@@ -164,14 +164,12 @@ func (q *Queue) sendStats(ctx context.Context, p redis.Pipeliner, shard keys, af
 	)
 }
 
-func (q *Queue) sendCountSessions(ctx context.Context, p redis.Pipeliner, shard keys) *redis.Cmd {
-	return p.EvalSha(
-		ctx, countSessionsScript.Hash(),
-		[]string{
-			shard.sessions(),
-		},
-		q.ttl.Milliseconds(),
-	)
+func (q *Queue) sendCountSessions(ctx context.Context, p redis.Pipeliner, shards []keys) *redis.Cmd {
+	indexes := make([]string, len(shards))
+	for i, shard := range shards {
+		indexes[i] = shard.sessions()
+	}
+	return p.EvalSha(ctx, countSessionsScript.Hash(), indexes, q.ttl.Milliseconds())
 }
 
 func (q *Queue) sendFindAhead(ctx context.Context, p redis.Pipeliner, shard keys) *redis.Cmd {

@@ -3,6 +3,7 @@ package redisqueue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,8 +21,8 @@ const (
 	recountAfter = 100 * time.Millisecond
 
 	// countShare is the part of the free places, one in so many, that a process gives out by one count. Other servers
-	// count too, and do not see what this one is about to open.
-	countShare = 100
+	// count too, and do not see what this one is about to open: so many of them stay within the limit.
+	countShare = 16
 )
 
 // sessionCount is what a process knows of the number of open sessions. The index is sharded over buckets, so no single
@@ -127,11 +128,12 @@ func (c *sessionCount) endTurn() { <-c.turn }
 // countSessions counts the sessions of all index shards.
 func (q *Queue) countSessions(ctx context.Context) error {
 	begun, opened := q.sessions.begin()
-	shards := make([]*redis.Cmd, buckets)
+	groups := q.shardGroups()
+	counts := make([]*redis.Cmd, len(groups))
 	err := q.retry(ctx, q.metrics.stats, func(ctx context.Context) error {
 		pipeline := q.rdb.Pipeline()
-		for i, k := range bucketKeys {
-			shards[i] = q.sendCountSessions(ctx, pipeline, k)
+		for i, shards := range groups {
+			counts[i] = q.sendCountSessions(ctx, pipeline, shards)
 		}
 		_, err := pipeline.Exec(ctx)
 		return err
@@ -140,8 +142,8 @@ func (q *Queue) countSessions(ctx context.Context) error {
 		return fmt.Errorf("count sessions: %w", err)
 	}
 	found := 0
-	for _, shard := range shards {
-		n, err := shard.Int()
+	for _, count := range counts {
+		n, err := count.Int()
 		if err != nil {
 			return fmt.Errorf("count_sessions.lua: %w", err)
 		}
@@ -149,4 +151,13 @@ func (q *Queue) countSessions(ctx context.Context) error {
 	}
 	q.sessions.set(begun, opened, found)
 	return nil
+}
+
+// shardGroups returns the index shards by what one script can read: all at once, but each alone on a Cluster.
+func (q *Queue) shardGroups() [][]keys {
+	size := buckets
+	if _, ok := q.rdb.(*redis.ClusterClient); ok {
+		size = 1
+	}
+	return slices.Collect(slices.Chunk(bucketKeys[:], size))
 }
