@@ -20,7 +20,7 @@ func (s *testServer) ask(t testing.TB, r *http.Request, headers ...string) *http
 		r.Header.Add(name, value)
 	}
 	r.RequestURI, r.URL.Scheme, r.URL.Host = "", "http", s.Addr
-	resp := testkit.Must(http.DefaultTransport.RoundTrip(r.WithContext(t.Context())))(t)
+	resp := testkit.Must(testkit.Client.Transport.RoundTrip(r.WithContext(t.Context())))(t)
 	resp.Body.Close()
 	return resp
 }

@@ -448,7 +448,7 @@ func (s *accessServer) status(t testing.TB, method, path, query string, headers 
 	}
 	req := s.NewRequest(t, method, path, body, headers...).WithContext(ctx)
 	req.URL.RawQuery = strings.Trim(req.URL.RawQuery+"&"+query, "&")
-	resp := testkit.Must(http.DefaultTransport.RoundTrip(req))(t)
+	resp := testkit.Must(testkit.Client.Transport.RoundTrip(req))(t)
 	defer resp.Body.Close()
 	challenge := map[bool]string{true: "Bearer"}[resp.StatusCode == 401]
 	if got := resp.Header.Get("WWW-Authenticate"); got != challenge {
@@ -567,7 +567,7 @@ func noDataAt(path string) (image, contentType string) {
 // tryGet returns the image at a path and its sequence, or "" for every answer without an image. Unlike Get it may be
 // called in any goroutine.
 func (s *testServer) tryGet(path string) (image string, sequence int) {
-	resp, err := http.Get(s.URL(path))
+	resp, err := testkit.Client.Get(s.URL(path))
 	if err != nil {
 		return "", 0
 	}

@@ -58,7 +58,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 			conn.Close()
 		}
 	}
-	plain := testkit.Must(http.Get(s.URL("/session")))(t)
+	plain := testkit.Must(testkit.Client.Get(s.URL("/session")))(t)
 	plain.Body.Close()
 	if plain.StatusCode != http.StatusBadRequest {
 		t.Errorf("plain HTTP: got status %d, want 400", plain.StatusCode)

@@ -65,7 +65,7 @@ func TestStreamEndsWithItsLink(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		req, begun := s.NewRequest(t, http.MethodGet, "/stream/front?"+query, nil).WithContext(ctx), time.Now()
-		resp := testkit.Must(http.DefaultTransport.RoundTrip(req))(t)
+		resp := testkit.Must(testkit.Client.Transport.RoundTrip(req))(t)
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		took, shown := time.Since(begun), strings.Contains(string(body), image)

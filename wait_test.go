@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -383,7 +382,7 @@ func TestStopEndsWaiting(t *testing.T) {
 			viewers = append(viewers, p.Watch(t, "/stream/"+id))
 		}
 		stopPushing := relaytest.Repeat(3*time.Millisecond, func() {
-			if resp, err := http.Post(p.URL("/image/"+id), "", strings.NewReader(image)); err == nil {
+			if resp, err := testkit.Client.Post(p.URL("/image/"+id), "", strings.NewReader(image)); err == nil {
 				resp.Body.Close()
 			}
 		})

@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/image-streamer/image-streamer/internal/redistest"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
 // starter starts a server on the Redis at an address, or on none.
@@ -158,7 +159,7 @@ func (c *child) figure(b *testing.B, name string) (number float64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := testkit.Client.Do(req)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -219,7 +218,7 @@ func startPrometheus(t *testing.T, target, token string) prometheus {
 // call calls the API of Prometheus and returns the data of the answer.
 func (p prometheus) call(t *testing.T, path string) (data json.RawMessage) {
 	t.Helper()
-	resp := testkit.Must(http.Get(p.url + path))(t)
+	resp := testkit.Must(testkit.Client.Get(p.url + path))(t)
 	defer resp.Body.Close()
 	var answer struct {
 		Status, Error string

@@ -38,7 +38,7 @@ func BenchmarkSoak(b *testing.B) {
 	measure := func(length time.Duration) map[string]float64 {
 		s.run(length)
 		time.Sleep(10 * time.Second) // images expire, connections close
-		http.DefaultClient.CloseIdleConnections()
+		testkit.Client.CloseIdleConnections()
 		rdb.Do(b.Context(), "MEMORY", "PURGE")
 		return map[string]float64{
 			"memory of the server, MB":      server.figure(b, "process_resident_memory_bytes") / 1e6,
@@ -154,7 +154,7 @@ func (s *soak) do(ctx context.Context, method, path, contentType, body string) {
 		return
 	}
 	req.Header.Set("Content-Type", contentType)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := testkit.Client.Do(req)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.fail(err)
@@ -178,7 +178,7 @@ func (s *soak) watch(ctx context.Context, id string) {
 		s.fail(err)
 		return
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := testkit.Client.Do(req)
 	if err != nil {
 		return // the time was up
 	}

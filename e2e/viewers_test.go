@@ -117,7 +117,7 @@ type painted struct {
 func openScreen(t *testing.T, p *process, id string, paint painter) *screen {
 	t.Helper()
 	req := p.NewRequest(t, http.MethodGet, "/stream/"+id, nil)
-	resp := testkit.Must(http.DefaultTransport.RoundTrip(req))(t)
+	resp := testkit.Must(testkit.Client.Transport.RoundTrip(req))(t)
 	t.Cleanup(func() { resp.Body.Close() })
 	s := &screen{make(chan painted, 1000), make(chan error, 1)}
 	go func() {
@@ -348,7 +348,7 @@ func TestViewerBesideConsumers(t *testing.T) {
 
 // pop pops an image, or returns nil if there is none.
 func pop(url string) []byte {
-	resp, err := http.Get(url)
+	resp, err := testkit.Client.Get(url)
 	if err != nil {
 		return nil
 	}

@@ -106,7 +106,7 @@ func TestAbortedAnswerEndsConnection(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		return fmt.Errorf("write: %w", Aborted(errCause))
 	}})
-	resp := testkit.Must(http.Get("http://" + s.addr + "/x"))(t)
+	resp := testkit.Must(testkit.Client.Get("http://" + s.addr + "/x"))(t)
 	defer resp.Body.Close()
 	if body, err := io.ReadAll(resp.Body); string(body) != "part" || err != io.ErrUnexpectedEOF {
 		t.Errorf("got %q, error %v, want a part and its sudden end", body, err)

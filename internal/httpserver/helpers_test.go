@@ -84,7 +84,7 @@ func (s *testServer) do(t testing.TB, method, path string, body io.Reader, heade
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Add(name, value)
 	}
-	return received(t, testkit.Must(http.DefaultTransport.RoundTrip(r))(t), method)
+	return received(t, testkit.Must(testkit.Client.Transport.RoundTrip(r))(t), method)
 }
 
 func (s *testServer) get(t testing.TB, path string, headers ...string) response {

@@ -76,7 +76,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		if row.status >= 400 && row.status != 418 {
 			want[2]++
 		}
-		resp := testkit.Must(http.DefaultTransport.RoundTrip(testkit.Must(
+		resp := testkit.Must(testkit.Client.Transport.RoundTrip(testkit.Must(
 			http.NewRequestWithContext(t.Context(), row.method, "http://"+s.addr+row.path, nil))(t)))(t)
 		io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
@@ -103,14 +103,14 @@ func TestMetricsCountAnswers(t *testing.T) {
 	})
 	s.get(t, "/x").wantStatus(t, 200)
 	s.do(t, "HEAD", "/x", nil).wantStatus(t, 200)
-	if resp, err := http.Get("http://" + s.addr + "/gone"); err == nil {
+	if resp, err := testkit.Client.Get("http://" + s.addr + "/gone"); err == nil {
 		t.Errorf("got status %d, want no answer", resp.StatusCode)
 	}
 	testkit.Eventually(t, func() bool { return s.value(t, "http_requests_total", "route=/gone", "status=none") >= 1 })
 	if n := s.value(t, "sent_bytes_total"); n != 3 {
 		t.Errorf("got %g bytes sent, want the 3 of GET", n)
 	}
-	resp := testkit.Must(http.Get("http://" + s.addr + "/part"))(t)
+	resp := testkit.Must(testkit.Client.Get("http://" + s.addr + "/part"))(t)
 	testkit.Eventually(t, func() bool { return s.value(t, "sent_bytes_total") == 3+4 })
 	resp.Body.Close()
 	testkit.Eventually(t, func() bool { return s.value(t, "http_requests_total", "route=/part", "status=200") == 1 })

@@ -61,7 +61,7 @@ func TestPanicWithinAnswer(t *testing.T) {
 			panic("a bug")
 		},
 	})
-	resp := testkit.Must(http.Get("http://" + s.addr + "/image"))(t)
+	resp := testkit.Must(testkit.Client.Get("http://" + s.addr + "/image"))(t)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if string(body) != "half an image" || err == nil {

@@ -87,7 +87,7 @@ func TestReplies(t *testing.T) {
 		{"/200", 200, "", "0", ""},
 		{"/204", 204, "", "", ""},
 	} {
-		resp := testkit.Must(http.Get("http://" + s.addr + row.path))(t)
+		resp := testkit.Must(testkit.Client.Get("http://" + s.addr + row.path))(t)
 		body := testkit.Must(io.ReadAll(resp.Body))(t)
 		resp.Body.Close()
 		h := resp.Header

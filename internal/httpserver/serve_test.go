@@ -216,7 +216,7 @@ func TestServeTLS(t *testing.T) {
 			t.Errorf("got %s and connection %q, want %s and %q", resp.Proto, body, proto, s.addr)
 		}
 	}
-	plain := testkit.Must(http.Get("http://" + s.addr))(t)
+	plain := testkit.Must(testkit.Client.Get("http://" + s.addr))(t)
 	plain.Body.Close()
 	if plain.StatusCode != http.StatusBadRequest {
 		t.Errorf("plain HTTP: got status %d, want 400", plain.StatusCode)

@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"image/color"
 	"io"
@@ -19,6 +20,7 @@ func start(t *testing.T, o Options) (log *testkit.Log, stop func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	log = new(testkit.Log)
 	o.Width, o.Height, o.Log = 28, 16, slog.New(slog.NewTextHandler(log, nil))
+	o.Client = cmp.Or(o.Client, testkit.Client)
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, o) }()
 	stop = sync.OnceValue(func() error {

@@ -40,7 +40,7 @@ func (c *Client) NewRequest(t testing.TB, method, path string, body io.Reader, h
 func (c *Client) Do(t testing.TB, method, path string, body io.Reader, headers ...string) Response {
 	t.Helper()
 	req := c.NewRequest(t, method, path, body, headers...)
-	return Received(t, testkit.Must(http.DefaultTransport.RoundTrip(req))(t), method)
+	return Received(t, testkit.Must(testkit.Client.Transport.RoundTrip(req))(t), method)
 }
 
 // Get sends a GET request.
@@ -96,7 +96,7 @@ func (c *Client) GetLater(t testing.TB, path string) *Pending {
 // DoLater is Do in the background.
 func (c *Client) DoLater(t testing.TB, method, path string, body io.Reader, headers ...string) *Pending {
 	t.Helper()
-	return SendLater(http.DefaultTransport, c.NewRequest(t, method, path, body, headers...))
+	return SendLater(testkit.Client.Transport, c.NewRequest(t, method, path, body, headers...))
 }
 
 // SendLater sends a request and reads its answer in the background. Only Answer, which the test calls, checks it.

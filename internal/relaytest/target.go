@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/image-streamer/image-streamer/internal/queue"
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
 // Target lets an audit push to one server and pop from another, each given by its address. It is a client, so the
@@ -34,7 +35,7 @@ func send(ctx context.Context, method, url string, body []byte) (http.Header, []
 	if err != nil {
 		return nil, nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := testkit.Client.Do(req)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/image-streamer/image-streamer/internal/testkit"
 )
 
 // MixedType is the type of a body of many parts, with the boundary that Part uses.
@@ -68,7 +70,7 @@ func (c *Client) Send(t testing.TB, session, contentType string) *Sender {
 		req.Header.Set("Content-Type", contentType)
 	}
 	t.Cleanup(func() { in.Close() })
-	return &Sender{in, SendLater(http.DefaultTransport, req)}
+	return &Sender{in, SendLater(testkit.Client.Transport, req)}
 }
 
 // WriteText sends text.
