@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"sync"
 	"syscall"
 )
 
@@ -89,14 +90,23 @@ func (p *process) kill() error {
 
 // FreePort returns a TCP port that nobody listens on. The port is below the range from which the kernel gives ports to
 // outgoing connections, so it stays free while a server restarts. It is also low enough for a Cluster, whose bus uses
-// the port 10,000 above.
+// the port 10,000 above. No other call returns it, in this process or another, until this process ends.
 func FreePort() string {
 	for {
-		port := fmt.Sprint(10_000 + rand.IntN(12_000))
-		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err == nil {
+		port := fmt.Sprint(10_000 + rand.IntN(10_000))
+		claim, err := net.Listen("unix", "@image-streamer-test-port-"+port)
+		if err != nil {
+			continue
+		}
+		if ln, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
 			ln.Close()
+			claims.Store(port, claim)
 			return port
 		}
+		claim.Close()
 	}
 }
+
+// claims has what keeps a port for this process: a listener in the kernel's abstract namespace, which other processes
+// see and which ends with the process, however it ends.
+var claims sync.Map

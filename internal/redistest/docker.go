@@ -67,11 +67,24 @@ func steerContainer(pool *dockertest.Pool, res *dockertest.Resource, addr string
 			return pool.Client.KillContainer(docker.KillContainerOptions{ID: id, Signal: docker.SIGKILL})
 		},
 		Start: func() error {
-			if err := pool.Client.StartContainer(id, nil); err != nil {
+			if err := startContainer(pool, id); err != nil {
 				return err
 			}
 			return await(addr, nil)
 		},
 		stop: func() { pool.Purge(res) },
 	}
+}
+
+// startContainer starts a container that was killed. Docker may report the end of a container before the process that
+// forwards its port has ended. Until then the port is taken.
+func startContainer(pool *dockertest.Pool, id string) (err error) {
+	for range 50 {
+		err = pool.Client.StartContainer(id, nil)
+		if err == nil || !strings.Contains(err.Error(), "address already in use") {
+			return err
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return err
 }

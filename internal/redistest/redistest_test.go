@@ -108,6 +108,23 @@ func TestClockExpiresKeys(t *testing.T) {
 	}
 }
 
+// A port that was given stays claimed, though nobody listens on it: for this process and for others.
+func TestFreePort(t *testing.T) {
+	t.Parallel()
+	given := map[string]bool{}
+	for range 1000 {
+		port := FreePort()
+		if given[port] {
+			t.Fatalf("port %s was given twice", port)
+		}
+		given[port] = true
+		if ln, err := net.Listen("unix", "@image-streamer-test-port-"+port); err == nil {
+			ln.Close()
+			t.Fatalf("another process could claim port %s", port)
+		}
+	}
+}
+
 // greeter answers every request on a connection with one line.
 func greeter(t *testing.T) (addr string) {
 	t.Helper()
