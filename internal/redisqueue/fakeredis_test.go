@@ -92,7 +92,7 @@ func (f *fakeRedis) replyTo(request []string) string {
 		return f.reply
 	case refusal != "" && command == "set":
 		return "-" + refusal + "\r\n"
-	case refusal != "" && command == "evalsha" && request[1] == pushScript.Hash():
+	case refusal != "" && command == "evalsha" && request[1] == pushScript.hash:
 		return bulk("lost")
 	case refusal != "" && command == "evalsha":
 		return "-" + refusal + " script: 0123456789abcdef, on @user_script:1.\r\n"
@@ -100,13 +100,13 @@ func (f *fakeRedis) replyTo(request []string) string {
 		return "-ERR unknown command\r\n" // as old servers reply
 	case command == "script":
 		return bulk(fmt.Sprintf("%x", sha1.Sum([]byte(request[2]))))
-	case command == "evalsha" && request[1] == pushScript.Hash():
+	case command == "evalsha" && request[1] == pushScript.hash:
 		time.Sleep(f.delay)
 		return bulk("1 1 0 0 1 0")
-	case command == "evalsha" && request[1] == popScript.Hash():
+	case command == "evalsha" && request[1] == popScript.hash:
 		time.Sleep(f.delay)
 		return bulk(popReply(time.Now().UnixMicro(), 0, 0, member{1, 0, "CLIENT-1"}))
-	case command == "evalsha" && request[1] == peekScript.Hash():
+	case command == "evalsha" && request[1] == peekScript.hash:
 		return bulk("1 1 0 5 KEY")
 	case command == "get" && strings.Contains(request[1], "}:delivered:"):
 		return bulk(string(f.image))

@@ -19,10 +19,10 @@ func TestScriptsAreLoaded(t *testing.T) {
 	t.Parallel()
 	loaded := map[string]bool{}
 	for _, s := range scripts {
-		loaded[s.Hash()] = true
+		loaded[s.hash] = true
 	}
 	for name, source := range lua.All() {
-		if !loaded[redis.NewScript(source).Hash()] {
+		if !loaded[newScript(source).hash] {
 			t.Errorf("%s is not in scripts", name)
 		}
 	}

@@ -136,9 +136,9 @@ func remembered(t testing.TB, rdb redis.UniversalClient, session string) (n int)
 }
 
 // runs reports whether a pipeline runs a script.
-func runs(cmds []redis.Cmder, script *redis.Script) bool {
+func runs(cmds []redis.Cmder, script *script) bool {
 	return slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool {
-		return len(cmd.Args()) > 1 && cmd.Args()[1] == script.Hash()
+		return len(cmd.Args()) > 1 && cmd.Args()[1] == script.hash
 	})
 }
 

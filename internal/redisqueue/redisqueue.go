@@ -45,6 +45,7 @@ type Queue struct {
 	pubsub   *pubsub
 	ready    *queue.Shared[struct{}]
 	logStep  *queue.Shared[struct{}]
+	load     *queue.Shared[struct{}] // of the scripts, for all calls that miss one at once
 
 	stop  context.CancelFunc
 	ended chan struct{} // closed when what stop ends has ended
@@ -80,6 +81,11 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 	q.logStep = queue.NewShared(stepLogPeriod, func(context.Context) (none struct{}, err error) {
 		q.log.Warn("the clock of redis stepped back, or EXPIRE was longer before")
 		return none, nil
+	})
+	q.load = queue.NewShared(0, func(ctx context.Context) (none struct{}, err error) {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		return none, loadScripts(ctx, rdb)
 	})
 	go func() {
 		defer close(q.ended)

@@ -93,8 +93,8 @@ type refusing struct {
 	session     string
 	begin, end  func(testing.TB)
 	refusesRead bool
-	until       *atomic.Pointer[redis.Script] // the refusals end when they have met this script
-	refused     *atomic.Int64                 // pipelines
+	until       *atomic.Pointer[script] // the refusals end when they have met this script
+	refused     *atomic.Int64           // pipelines
 }
 
 // onRefusals runs a test with each way to make Redis refuse writes.
@@ -125,7 +125,7 @@ func newRefusing(t *testing.T, name string, way noWrites) refusing {
 	}
 	r := refusing{
 		session: newSession(), refusesRead: way.refusesRead,
-		until: new(atomic.Pointer[redis.Script]), refused: new(atomic.Int64),
+		until: new(atomic.Pointer[script]), refused: new(atomic.Int64),
 		begin: func(t testing.TB) {
 			run(t, way.begin)
 			testkit.Eventually(t, func() bool {

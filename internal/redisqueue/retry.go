@@ -95,7 +95,8 @@ func (q *Queue) retry(ctx context.Context, m callMetrics, attempt func(context.C
 	for delay := 10 * time.Millisecond; ; delay = min(2*delay, 200*time.Millisecond) {
 		err := attempt(ctx)
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			err = cmp.Or(loadScripts(ctx, q.rdb), errRetry)
+			_, loadErr := q.load.Get(ctx)
+			err = cmp.Or(loadErr, errRetry)
 		}
 		switch {
 		case err == nil:

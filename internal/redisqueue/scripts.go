@@ -2,6 +2,8 @@ package redisqueue
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -10,31 +12,55 @@ import (
 	"github.com/image-streamer/image-streamer/lua"
 )
 
-var (
-	pushScript          = redis.NewScript(lua.Push)
-	withdrawScript      = redis.NewScript(lua.Withdraw)
-	popScript           = redis.NewScript(lua.Pop)
-	requeueScript       = redis.NewScript(lua.Requeue)
-	peekScript          = redis.NewScript(lua.Peek)
-	statsScript         = redis.NewScript(lua.Stats)
-	countSessionsScript = redis.NewScript(lua.CountSessions)
-	findAheadScript     = redis.NewScript(lua.FindAhead)
-	shiftClockScript    = redis.NewScript(lua.ShiftClock)
+// script is one that Redis runs.
+type script struct{ source, hash string }
 
-	scripts = []*redis.Script{
+// newScript returns a script with the hash by which Redis knows it once it is loaded.
+func newScript(source string) *script {
+	sum := sha1.Sum([]byte(source))
+	return &script{source, hex.EncodeToString(sum[:])}
+}
+
+var (
+	pushScript          = newScript(lua.Push)
+	withdrawScript      = newScript(lua.Withdraw)
+	popScript           = newScript(lua.Pop)
+	requeueScript       = newScript(lua.Requeue)
+	peekScript          = newScript(lua.Peek)
+	statsScript         = newScript(lua.Stats)
+	countSessionsScript = newScript(lua.CountSessions)
+	findAheadScript     = newScript(lua.FindAhead)
+	shiftClockScript    = newScript(lua.ShiftClock)
+
+	scripts = []*script{
 		pushScript, withdrawScript, popScript, requeueScript, peekScript, statsScript, countSessionsScript,
 		findAheadScript, shiftClockScript,
 	}
 )
 
 // loadScripts loads every script on every node.
-func loadScripts(ctx context.Context, rdb redis.UniversalClient) error {
-	for _, s := range scripts {
-		if err := s.Load(ctx, rdb).Err(); err != nil {
-			return fmt.Errorf("load scripts: %w", err)
-		}
+func loadScripts(ctx context.Context, rdb redis.UniversalClient) (err error) {
+	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		err = cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
+			return loadScriptsOn(ctx, node)
+		})
+	} else {
+		err = loadScriptsOn(ctx, rdb)
+	}
+	if err != nil {
+		return fmt.Errorf("load scripts: %w", err)
 	}
 	return nil
+}
+
+func loadScriptsOn(ctx context.Context, node redis.Cmdable) error {
+	_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, s := range scripts {
+			p.ScriptLoad(ctx, s.source)
+		}
+		return nil
+	})
+	return err
 }
 
 // Each send function adds a script to a pipeline, with the keys and arguments in the order of the script's header. A
@@ -56,7 +82,7 @@ func (q *Queue) sendPushTo(
 	set := redis.NewStatusCmd(ctx, "set", bytes, image, "px", q.ttl.Milliseconds(), "nx")
 	_ = p.Process(ctx, set) // it has its own error
 	return set, p.EvalSha(
-		ctx, pushScript.Hash(),
+		ctx, pushScript.hash,
 		[]string{
 			k.queue(session),
 			k.meta(session),
@@ -79,7 +105,7 @@ func (q *Queue) sendPushTo(
 func (q *Queue) sendWithdraw(ctx context.Context, p redis.Pipeliner, session string, id callID) *redis.Cmd {
 	k := keysOf(session)
 	return p.EvalSha(
-		ctx, withdrawScript.Hash(),
+		ctx, withdrawScript.hash,
 		[]string{
 			k.queue(session),
 			k.meta(session),
@@ -98,7 +124,7 @@ func (q *Queue) sendPop(
 	k := keysOf(session)
 	delivered := k.delivered(id.String())
 	return p.EvalSha(
-		ctx, popScript.Hash(),
+		ctx, popScript.hash,
 		[]string{
 			k.queue(session),
 			k.meta(session),
@@ -115,7 +141,7 @@ func (q *Queue) sendPop(
 func (q *Queue) sendRequeue(ctx context.Context, p redis.Pipeliner, session string, id callID) *redis.Cmd {
 	k := keysOf(session)
 	return p.EvalSha(
-		ctx, requeueScript.Hash(),
+		ctx, requeueScript.hash,
 		[]string{
 			k.queue(session),
 			k.meta(session),
@@ -137,7 +163,7 @@ func (q *Queue) sendPeek(ctx context.Context, p redis.Pipeliner, session string,
 		ttl = min(ttl, which.MaxAge)
 	}
 	return p.EvalSha(
-		ctx, peekScript.Hash(),
+		ctx, peekScript.hash,
 		[]string{
 			k.queue(session),
 			k.meta(session),
@@ -152,7 +178,7 @@ func (q *Queue) sendPeek(ctx context.Context, p redis.Pipeliner, session string,
 
 func (q *Queue) sendStats(ctx context.Context, p redis.Pipeliner, shard keys, after string) *redis.Cmd {
 	return p.EvalSha(
-		ctx, statsScript.Hash(),
+		ctx, statsScript.hash,
 		[]string{
 			shard.sessions(),
 		},
@@ -169,12 +195,12 @@ func (q *Queue) sendCountSessions(ctx context.Context, p redis.Pipeliner, shards
 	for i, shard := range shards {
 		indexes[i] = shard.sessions()
 	}
-	return p.EvalSha(ctx, countSessionsScript.Hash(), indexes, q.ttl.Milliseconds())
+	return p.EvalSha(ctx, countSessionsScript.hash, indexes, q.ttl.Milliseconds())
 }
 
 func (q *Queue) sendFindAhead(ctx context.Context, p redis.Pipeliner, shard keys) *redis.Cmd {
 	return p.EvalSha(
-		ctx, findAheadScript.Hash(),
+		ctx, findAheadScript.hash,
 		[]string{
 			shard.sessions(),
 		},
@@ -186,7 +212,7 @@ func (q *Queue) sendFindAhead(ctx context.Context, p redis.Pipeliner, shard keys
 func (q *Queue) sendShiftClock(ctx context.Context, p redis.Pipeliner, session string) *redis.Cmd {
 	k := keysOf(session)
 	return p.EvalSha(
-		ctx, shiftClockScript.Hash(),
+		ctx, shiftClockScript.hash,
 		[]string{
 			k.queue(session),
 			k.meta(session),
