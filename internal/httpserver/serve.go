@@ -73,7 +73,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, o ServeOptions)
 func newServer(h http.Handler, o ServeOptions) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		TLSConfig:         o.TLS,
+		TLSConfig:         o.TLS.Clone(), // net/http adds its protocols to it
 		ReadHeaderTimeout: cmp.Or(o.HeaderTimeout, headerTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
