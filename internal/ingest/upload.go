@@ -75,6 +75,8 @@ func (u *Upload) await(w *waiter) error {
 	}
 	if w.holds {
 		u.since = u.since.Add(took)
+	} else {
+		u.since = time.Now() // not before: on a busy machine it may have been served a while ago
 	}
 	return nil
 }

@@ -74,5 +74,8 @@ func (s *Stopwatch) Lap() Lap {
 
 // Since returns the time since an earlier moment, less the delays of the machine in between.
 func (l Lap) Since(earlier Lap) time.Duration {
-	return l.at.Sub(earlier.at) - (l.delay - earlier.delay)
+	return l.at.Sub(earlier.at) - l.DelayedSince(earlier)
 }
+
+// DelayedSince returns by how much the machine delayed everything since an earlier moment.
+func (l Lap) DelayedSince(earlier Lap) time.Duration { return l.delay - earlier.delay }
