@@ -164,6 +164,21 @@ func onEngines(t *testing.T, test func(t *testing.T, s *testServer), vars ...str
 	engines.run(t, test, vars...)
 }
 
+// onNotified calls test with a server on each engine that does not poll: what its readers learn of images, they learn
+// by notifications.
+func onNotified(t *testing.T, test func(t *testing.T, s *testServer), vars ...string) {
+	t.Helper()
+	cfg := testConfig(t, vars...)
+	for name, newHarness := range engines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newTestServer(t, cfg, newHarness(t, cfg), withoutPoll))
+		})
+	}
+}
+
+func withoutPoll(s *testSetup) { s.bounds.poll = time.Hour }
+
 func (engines newHarnesses) run(t *testing.T, test func(t *testing.T, s *testServer), vars ...string) {
 	t.Helper()
 	cfg := testConfig(t, vars...)
@@ -485,14 +500,7 @@ var waysToSend = []struct {
 type latencies struct {
 	stopwatch *testkit.Stopwatch
 	begun     testkit.Lap
-	took      []time.Duration
 }
-
-// A reader that is notified of an image has it at once; the worst one still sooner than by the next poll.
-const (
-	atOnce     = 200 * time.Millisecond
-	beforePoll = pollPeriod * 8 / 10
-)
 
 func newLatencies(t testing.TB) *latencies {
 	t.Helper()
@@ -502,29 +510,8 @@ func newLatencies(t testing.TB) *latencies {
 // begin begins a measurement.
 func (l *latencies) begin() { l.begun = l.stopwatch.Lap() }
 
-// end records the time since begin. Several things that began together end one by one.
-func (l *latencies) end() { l.took = append(l.took, l.elapsed()) }
-
 // elapsed returns the time since begin.
 func (l *latencies) elapsed() time.Duration { return l.stopwatch.Lap().Since(l.begun) }
-
-// want checks the times that were recorded: half of them, and all.
-func (l *latencies) want(t testing.TB, what string, half, all time.Duration) {
-	t.Helper()
-	slices.Sort(l.took)
-	n := len(l.took)
-	median, longest, late := l.took[n/2], l.took[n-1], 0
-	for _, took := range l.took {
-		if took > all {
-			late++
-		}
-	}
-	t.Logf("%s: median %s, longest %s of %d", what, median, longest, n)
-	// A notification that is lost with a connection is made good by the poll: one in twenty may be that late.
-	if median > half || late > n/20 || longest > 2*pollPeriod {
-		t.Errorf("%s: took %s, want at most %s for half of them and %s for all", what, l.took, half, all)
-	}
-}
 
 // wantAlike checks that GET and HEAD answer alike: with an image or, for "", with No Data. Images have the type
 // image/webp.

@@ -56,6 +56,7 @@ type bounds struct {
 	uploadWait    time.Duration    // an image may wait for bytes of UPLOAD_LIMIT
 	downloadWait  time.Duration    // an answer may wait for bytes of DOWNLOAD_LIMIT
 	listing       time.Duration    // all readers of /stats share a list of the sessions for so long
+	poll          time.Duration    // see pollPeriod
 	now           func() time.Time // decides whether a link has expired
 }
 
@@ -64,8 +65,8 @@ func defaults() bounds {
 		image: ingest.ImageRate(), stream: ingest.StreamRate(),
 		answer: 10 * time.Second, grace: 8 * time.Second, headers: 10 * time.Second,
 		uploadWait: 2 * time.Second, downloadWait: 2 * time.Second,
-		listing: time.Second,
-		now:     time.Now,
+		listing: time.Second, poll: pollPeriod,
+		now: time.Now,
 	}
 }
 
@@ -85,7 +86,7 @@ func newServer(
 	q = &counted{&budgeted{engine, downloads}, m}
 	b.image.BytesPerSecond, b.stream.BytesPerSecond = cfg.Limits.UploadRate, cfg.Limits.UploadRate
 	cors := httpserver.NewCORS(cfg.Access.CORSOrigins)
-	noData, poll := newNoData(cfg.NoData.Width(), cfg.NoData.Height), queue.NewPoll(pollPeriod)
+	noData, poll := newNoData(cfg.NoData.Width(), cfg.NoData.Height), queue.NewPoll(b.poll)
 	return &server{
 		queue:   q,
 		waiters: queue.NewWaiters(q, poll),

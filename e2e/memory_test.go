@@ -116,17 +116,18 @@ func TestDownloadLimitHoldsMemory(t *testing.T) {
 		path    string
 		readers int
 	}{{"/snapshot/" + id, 120}, {"/image/" + id + "?after=0", 120}, {"/image/" + queued, 60}} {
-		_, before := downloads(p.Scrape(t), t)
+		unserved := func(m relaytest.Metrics) float64 { return m.Value(t, "http_requests_total", "status=503") }
+		before := unserved(p.Scrape(t))
 		hangUps := []func(){p.stall(t, row.path, row.readers)}
 		pops := row.path == "/image/"+queued
 		eventually(t, func() bool {
-			held, refused := downloads(p.Scrape(t), t)
-			if held < admitted*largest { // one was cut meanwhile, or Redis did not answer it in time
+			m := p.Scrape(t)
+			if held, _ := downloads(m, t); held < admitted*largest { // one was cut meanwhile, or Redis did not answer it in time
 				hangUps = append(hangUps, p.stall(t, row.path, 1))
 				time.Sleep(100 * time.Millisecond)
 				return false
 			}
-			if refused-before < float64(row.readers-2*admitted) || pops && behind() != images-admitted-1 {
+			if unserved(m)-before < float64(row.readers-2*admitted) || pops && behind() != images-admitted-1 {
 				return false
 			}
 			got := p.Get(t, row.path)
