@@ -121,7 +121,7 @@ func TestGetImageEmpty(t *testing.T) {
 // A gap in X-Sequence shows the images that nobody took in time.
 func TestGetImageAfterExpiry(t *testing.T) {
 	t.Parallel()
-	clockedEngines.run(t, func(t *testing.T, s *testServer) {
+	onClocked(t, func(t *testing.T, s *testServer) {
 		id := session.New()
 		s.PushImage(t, id, "too old")
 		s.Elapse(s.TTL * 6 / 10)
@@ -185,7 +185,7 @@ func TestConsumerHalfCloses(t *testing.T) {
 
 func TestStats(t *testing.T) {
 	t.Parallel()
-	clockedEngines.run(t, func(t *testing.T, s *testServer) {
+	onClocked(t, func(t *testing.T, s *testServer) {
 		const none = `{"numImages":0,"numSessions":0,"sessions":[]}` + "\n"
 		s.wantStats(t, none)
 		for _, id := range []string{"b", "a", "Z", "b", "_", "10", "9", "b"} {

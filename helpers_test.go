@@ -161,31 +161,33 @@ func clockedHarness(t testing.TB, cfg config.Config) *queuetest.Harness {
 // onEngines runs a test on a server of each engine, with settings given as NAME=value.
 func onEngines(t *testing.T, test func(t *testing.T, s *testServer), vars ...string) {
 	t.Helper()
-	engines.run(t, test, vars...)
+	engines.run(t, test, vars)
 }
 
 // onNotified calls test with a server on each engine that does not poll: what its readers learn of images, they learn
 // by notifications.
 func onNotified(t *testing.T, test func(t *testing.T, s *testServer), vars ...string) {
 	t.Helper()
-	cfg := testConfig(t, vars...)
-	for name, newHarness := range engines {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, newTestServer(t, cfg, newHarness(t, cfg), withoutPoll))
-		})
-	}
+	engines.run(t, test, vars, withoutPoll)
+}
+
+// onClocked calls test with a server on each engine whose clock the test moves.
+func onClocked(t *testing.T, test func(t *testing.T, s *testServer), vars ...string) {
+	t.Helper()
+	clockedEngines.run(t, test, vars)
 }
 
 func withoutPoll(s *testSetup) { s.bounds.poll = time.Hour }
 
-func (engines newHarnesses) run(t *testing.T, test func(t *testing.T, s *testServer), vars ...string) {
+func (engines newHarnesses) run(
+	t *testing.T, test func(t *testing.T, s *testServer), vars []string, options ...testOption,
+) {
 	t.Helper()
 	cfg := testConfig(t, vars...)
 	for name, newHarness := range engines {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newTestServer(t, cfg, newHarness(t, cfg)))
+			test(t, newTestServer(t, cfg, newHarness(t, cfg), options...))
 		})
 	}
 }

@@ -49,7 +49,7 @@ func TestSnapshot(t *testing.T) {
 
 func TestSnapshotExpires(t *testing.T) {
 	t.Parallel()
-	clockedEngines.run(t, func(t *testing.T, s *testServer) {
+	onClocked(t, func(t *testing.T, s *testServer) {
 		taken, queued := session.New(), session.New()
 		s.PushImage(t, taken, "image")
 		s.PushImage(t, queued, "image")
@@ -90,7 +90,7 @@ func TestWaitingReadersGetNoExpiredImage(t *testing.T) {
 
 func TestSnapshotMaxAge(t *testing.T) {
 	t.Parallel()
-	clockedEngines.run(t, func(t *testing.T, s *testServer) {
+	onClocked(t, func(t *testing.T, s *testServer) {
 		id := session.New()
 		path := func(age string) string { return "/snapshot/" + id + "?max_age=" + age }
 		s.PushImage(t, id, "old")

@@ -206,6 +206,32 @@ func TestShareIsLentForAMoment(t *testing.T) {
 	})
 }
 
+// An upload that is served while it does not run has its second in the share from when it runs.
+func TestShareIsLentFromAwakening(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBudget()
+		other, u := b.Begin(t.Context(), ImageRate()), b.Begin(t.Context(), ImageRate())
+		if err := other.Reserve(testLimit); err != nil {
+			t.Fatal(err)
+		}
+		b.share.size = smallImage // room for one
+		holder := b.Begin(t.Context(), ImageRate())
+		if err := holder.Reserve(smallImage); err != nil {
+			t.Fatal(err)
+		}
+		w := b.reserve(u, 1000)
+		holder.Release()
+		time.Sleep(3 * shareTime) // the machine is busy
+		if err := u.await(w); err != nil {
+			t.Fatal(err)
+		}
+		if left := u.timeLeft(time.Now()).share; left != shareTime {
+			t.Errorf("%s are left, want %s", left, shareTime)
+		}
+	})
+}
+
 // A sender does not owe the time in which its upload waits for bytes and reads nothing.
 func TestWaitIsNotOwed(t *testing.T) {
 	t.Parallel()

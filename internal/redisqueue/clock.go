@@ -51,12 +51,14 @@ func (q *Queue) findAhead(ctx context.Context) (sessions []string) {
 		shards[i] = q.sendFindAhead(ctx, pipeline, k)
 	}
 	pipeline.Exec(ctx) // each command has its own error
+	missing := false
 	for _, shard := range shards {
 		some, err := shard.StringSlice()
-		if redis.HasErrorPrefix(err, "NOSCRIPT") && loadScripts(ctx, q.rdb) != nil {
-			return nil
-		}
+		missing = missing || redis.HasErrorPrefix(err, "NOSCRIPT")
 		sessions = append(sessions, some...)
+	}
+	if missing {
+		_, _ = q.load.Get(ctx) // for the next time
 	}
 	return sessions
 }

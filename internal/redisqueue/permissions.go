@@ -42,7 +42,7 @@ func (q *Queue) prepare(ctx context.Context) {
 func (q *Queue) checkPermissions(ctx context.Context) (missing []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := loadScripts(ctx, q.rdb); redis.HasErrorPrefix(err, "NOPERM") {
+	if _, err := q.load.Get(ctx); redis.HasErrorPrefix(err, "NOPERM") {
 		missing = append(missing, "script|load")
 	} else if err != nil {
 		return nil, err

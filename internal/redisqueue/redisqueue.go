@@ -37,6 +37,7 @@ type Queue struct {
 	maxImage int64
 	log      *slog.Logger
 	metrics  *metrics
+	load     *queue.Shared[struct{}] // of the scripts, once for all who miss them at a time
 	calls    *callIDs
 	buffers  *buffers
 	sessions *sessionCount
@@ -45,7 +46,6 @@ type Queue struct {
 	pubsub   *pubsub
 	ready    *queue.Shared[struct{}]
 	logStep  *queue.Shared[struct{}]
-	load     *queue.Shared[struct{}] // of the scripts, for all calls that miss one at once
 
 	stop  context.CancelFunc
 	ended chan struct{} // closed when what stop ends has ended
@@ -63,14 +63,20 @@ func Open(o Options) *Queue { return open(newClient(o.Redis), o) }
 func open(rdb redis.UniversalClient, o Options) *Queue {
 	ctx, stop := context.WithCancel(context.Background())
 	calls := newCallIDs()
+	load := queue.NewShared(0, func(ctx context.Context) (none struct{}, err error) {
+		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		return none, loadScripts(ctx, rdb)
+	})
 	q := &Queue{
 		rdb: rdb, ttl: o.TTL, limits: o.Limits, maxImage: o.MaxImage, log: o.Log,
 		metrics:  newMetrics(o.Registerer, rdb),
+		load:     load,
 		calls:    calls,
 		buffers:  new(buffers),
 		sessions: newSessionCount(o.Limits.Sessions),
 		cleaner:  newCleaner(rdb, o.TTL, o.Log),
-		undoer:   newUndoer(rdb, calls, o.TTL, o.Log),
+		undoer:   newUndoer(rdb, load, calls, o.TTL, o.Log),
 		pubsub:   newPubsub(rdb),
 		stop:     stop,
 		ended:    make(chan struct{}),
@@ -81,11 +87,6 @@ func open(rdb redis.UniversalClient, o Options) *Queue {
 	q.logStep = queue.NewShared(stepLogPeriod, func(context.Context) (none struct{}, err error) {
 		q.log.Warn("the clock of redis stepped back, or EXPIRE was longer before")
 		return none, nil
-	})
-	q.load = queue.NewShared(0, func(ctx context.Context) (none struct{}, err error) {
-		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-		defer cancel()
-		return none, loadScripts(ctx, rdb)
 	})
 	go func() {
 		defer close(q.ended)

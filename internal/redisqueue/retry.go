@@ -92,9 +92,10 @@ func (q *Queue) retry(ctx context.Context, m callMetrics, attempt func(context.C
 	defer cancel()
 	start := time.Now()
 	defer func() { m.observe(start, err) }()
+	late := func() bool { return time.Since(start) > callTimeout-attemptTimeout } // for another attempt
 	for delay := 10 * time.Millisecond; ; delay = min(2*delay, 200*time.Millisecond) {
 		err := attempt(ctx)
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if redis.HasErrorPrefix(err, "NOSCRIPT") && !late() {
 			_, loadErr := q.load.Get(ctx)
 			err = cmp.Or(loadErr, errRetry)
 		}
@@ -106,8 +107,7 @@ func (q *Queue) retry(ctx context.Context, m callMetrics, attempt func(context.C
 		case redis.IsOOMError(err):
 			return fmt.Errorf("%w: %w", queue.ErrFull, err)
 		}
-		late := time.Since(start) > callTimeout-attemptTimeout
-		if late || !transient(err) || pause(ctx, delay) != nil {
+		if late() || !transient(err) || pause(ctx, delay) != nil {
 			return fmt.Errorf("%w: %w", queue.ErrUnavailable, err)
 		}
 		q.metrics.repeats.Inc()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/image-streamer/image-streamer/internal/queue"
 )
 
 // minUndoFor is how long an undoer keeps trying to undo a call, at least. A call that was sent into a broken network
@@ -22,6 +24,7 @@ const maxBehind = 100
 // again and again until it ran or undoFor has passed. A Redis that takes no writes for a while refuses the script, too.
 type undoer struct {
 	rdb     redis.UniversalClient
+	load    *queue.Shared[struct{}] // of the scripts
 	calls   *callIDs
 	undoFor time.Duration
 	log     *slog.Logger
@@ -32,8 +35,12 @@ type undoer struct {
 	behind map[keys]int // calls that are not undone yet, by bucket
 }
 
-func newUndoer(rdb redis.UniversalClient, calls *callIDs, ttl time.Duration, log *slog.Logger) *undoer {
-	u := &undoer{rdb: rdb, calls: calls, undoFor: max(ttl, minUndoFor), log: log, behind: map[keys]int{}}
+func newUndoer(
+	rdb redis.UniversalClient, load *queue.Shared[struct{}], calls *callIDs, ttl time.Duration, log *slog.Logger,
+) *undoer {
+	u := &undoer{
+		rdb: rdb, load: load, calls: calls, undoFor: max(ttl, minUndoFor), log: log, behind: map[keys]int{},
+	}
 	u.worker = startWorker(u.flush)
 	return u
 }
@@ -75,7 +82,8 @@ func (u *undoer) flush(ctx context.Context) (left int) {
 		return 0
 	}
 	if redis.HasErrorPrefix(cause, "NOSCRIPT") {
-		cause = errors.Join(cause, loadScripts(ctx, u.rdb))
+		_, err := u.load.Get(ctx)
+		cause = errors.Join(cause, err)
 	}
 	u.log.Debug("settle again", "count", len(failed), "error", cause)
 	u.mu.Lock()
